@@ -1,1 +1,24 @@
-//! agent
+//! homeport proves where a storage server's data goes.
+//!
+//! Reading order, which is also the order in which knowledge flows:
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`clock`] | kernel, monotonic and wall time as different types |
+//! | [`flow`] | who sent how much to where: types, and the bounded flow table |
+//! | [`geo`] | where an address is, with the evidence for it |
+//! | [`policy`] | may it go there: presets, workloads, exceptions, verdicts |
+//! | [`alert`] | violations become episodes: opened, updated, closed |
+//! | [`record`] | the outward, versioned form of an episode or an interval (OCSF) |
+//! | [`config`] | what the operator wrote, and the valid configuration made of it |
+//!
+//! `flow`, the types of `geo`, `policy` and `alert` are the pure core: they have never heard of aya, tokio,
+//! JSON or a clock. Time is an argument, and every decision runs in a table test without root.
+
+pub mod alert;
+pub mod clock;
+pub mod config;
+pub mod flow;
+pub mod geo;
+pub mod policy;
+pub mod record;

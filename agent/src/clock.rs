@@ -1,0 +1,98 @@
+//! Time, as three types that cannot be mixed up.
+//!
+//! The kernel stamps with `CLOCK_MONOTONIC` nanoseconds ([`KernelTime`]); logic that measures durations uses the
+//! same clock; records carry UTC ([`WallTime`]). The only conversion is [`Clock::wall_of`], with an offset that
+//! is taken again every sweep, so that a step of the wall clock moves later stamps and never a duration.
+
+use std::time::Duration;
+
+/// Nanoseconds of `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KernelTime(pub u64);
+
+impl KernelTime {
+    /// Reads the clock.
+    pub fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        Self(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    }
+
+    /// Time passed since `earlier`; zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<Duration> for KernelTime {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_nanos().min(u128::from(u64::MAX)) as u64))
+    }
+}
+
+/// UTC, in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WallTime(pub i64);
+
+impl WallTime {
+    /// Reads the clock.
+    pub fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        Self(time.tv_sec * 1_000_000_000 + time.tv_nsec)
+    }
+
+    /// The instant `seconds` after 1970.
+    pub const fn from_unix_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1_000_000_000))
+    }
+
+    /// Whole seconds since 1970.
+    pub const fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
+    }
+
+    /// Whole milliseconds since 1970, the unit of OCSF `*_time` fields.
+    pub const fn unix_millis(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// Whole days from `earlier` to `self`; negative when `earlier` is later.
+    pub const fn days_since(self, earlier: Self) -> i64 {
+        (self.unix_seconds() - earlier.unix_seconds()).div_euclid(86_400)
+    }
+}
+
+/// RFC 3339 in UTC, with milliseconds.
+impl std::fmt::Display for WallTime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match jiff::Timestamp::from_nanosecond(i128::from(self.0)) {
+            Ok(time) => write!(f, "{time:.3}"),
+            Err(_) => write!(f, "{} ns", self.0),
+        }
+    }
+}
+
+/// The offset between the two clocks, sampled once per sweep.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    offset_ns: i64,
+}
+
+impl Clock {
+    /// Samples both clocks.
+    pub fn sample() -> Self {
+        let kernel = KernelTime::now();
+        Self { offset_ns: WallTime::now().0.saturating_sub(kernel.0 as i64) }
+    }
+
+    /// A clock whose kernel time zero is the wall time `epoch`: for tests.
+    pub const fn with_epoch(epoch: WallTime) -> Self {
+        Self { offset_ns: epoch.0 }
+    }
+
+    /// UTC of a kernel time stamp.
+    pub const fn wall_of(&self, kernel: KernelTime) -> WallTime {
+        WallTime((kernel.0 as i64).saturating_add(self.offset_ns))
+    }
+}

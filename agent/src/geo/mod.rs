@@ -1,0 +1,232 @@
+//! Where an address is, with the evidence for it.
+//!
+//! The types here are core: no files, no clock. Looking up lives in the submodules.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+
+use crate::clock::WallTime;
+
+/// An ISO 3166-1 alpha-2 code, upper case (and `XK`, which databases use for Kosovo).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CountryCode([u8; 2]);
+
+/// Not a country code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a country code; accepted are ISO 3166-1 alpha-2 codes in upper case, such as US or DE")]
+pub struct CountryCodeError(pub String);
+
+impl CountryCode {
+    /// Two capital letters, without asking whether such a country exists (`geo::country` does).
+    pub const fn from_letters(letters: [u8; 2]) -> Option<Self> {
+        if letters[0].is_ascii_uppercase() && letters[1].is_ascii_uppercase() { Some(Self(letters)) } else { None }
+    }
+
+    /// The two letters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("??")
+    }
+}
+
+impl fmt::Display for CountryCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for CountryCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a location is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnknownReason {
+    /// No database has a record for the address.
+    NoRecord,
+    /// A record exists and names no (usable) country: continent only, `EU`, `AP`, `ZZ`...
+    NoCountry,
+    /// Reserved, documentation or otherwise not routable: no true destination on the internet.
+    Reserved,
+}
+
+impl UnknownReason {
+    /// The words used in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRecord => "no record in any database",
+            Self::NoCountry => "a record without a country",
+            Self::Reserved => "a reserved range",
+        }
+    }
+}
+
+/// Where a destination is, as far as the network can tell.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Location {
+    /// A country.
+    Country(CountryCode),
+    /// One of the operator's own networks.
+    Site {
+        /// Its name in the configuration.
+        name: Arc<str>,
+        /// The country the operator says it is in.
+        country: CountryCode,
+    },
+    /// Private address space (RFC 1918, ULA, shared address space) that no site maps.
+    Private,
+    /// Never leaves the link: loopback, link-local, multicast, broadcast.
+    Local,
+    /// Nobody can say.
+    Unknown(UnknownReason),
+    /// Databases disagree; the countries in the order of the databases, without repetition.
+    Disputed(Arc<[CountryCode]>),
+    /// Served from many places: no single country is true.
+    Anycast(Option<CountryCode>),
+}
+
+impl Location {
+    /// The one country, where there is one.
+    pub const fn country(&self) -> Option<CountryCode> {
+        match self {
+            Self::Country(code) | Self::Site { country: code, .. } => Some(*code),
+            Self::Private | Self::Local | Self::Unknown(_) | Self::Disputed(_) | Self::Anycast(_) => None,
+        }
+    }
+}
+
+/// `US`, `site frankfurt (DE)`, `private network`, `disputed (US, CA)`...
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Country(code) => write!(f, "{code}"),
+            Self::Site { name, country } => write!(f, "site {name} ({country})"),
+            Self::Private => f.write_str("private network"),
+            Self::Local => f.write_str("local"),
+            Self::Unknown(reason) => write!(f, "unknown ({})", reason.as_str()),
+            Self::Disputed(codes) => {
+                f.write_str("disputed (")?;
+                for (idx, code) in codes.iter().enumerate() {
+                    if idx > 0 {
+                        f.write_str(", ")?;
+                    }
+                    write!(f, "{code}")?;
+                }
+                f.write_str(")")
+            }
+            Self::Anycast(Some(code)) => write!(f, "anycast (registered {code})"),
+            Self::Anycast(None) => f.write_str("anycast"),
+        }
+    }
+}
+
+/// An IPv4 address inside an IPv6 one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// `::ffff:a.b.c.d`
+    Mapped,
+    /// `64:ff9b::/96`, or an operator's prefix
+    Nat64,
+    /// `2002::/16`
+    SixToFour,
+    /// `2001::/32`: the embedded client address
+    Teredo,
+}
+
+impl Via {
+    /// The word used in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mapped => "ipv4-mapped",
+            Self::Nat64 => "nat64",
+            Self::SixToFour => "6to4",
+            Self::Teredo => "teredo",
+        }
+    }
+}
+
+/// A database as evidence names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DatabaseId {
+    /// File name, or `embedded DB-IP Lite Country`.
+    pub name: Arc<str>,
+    /// The file's own type string, such as `GeoLite2-Country`.
+    pub kind: Arc<str>,
+    /// When it was built.
+    pub built: WallTime,
+    /// SHA-256 of the file, 64 hexadecimal digits.
+    pub sha256: Arc<str>,
+}
+
+/// What said so.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A `[[site]]` of the configuration.
+    Site,
+    /// An `[[override]]` of the configuration, with its reason.
+    Override(Arc<str>),
+    /// A special range of the address registries, with its name and RFC.
+    SpecialRange(&'static str),
+    /// The built-in list of anycast networks, or an `is_anycast` flag of a database.
+    Anycast(&'static str),
+    /// A database.
+    Database(Arc<DatabaseId>),
+    /// Nothing did.
+    Nothing,
+}
+
+/// One database's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Answer {
+    /// Which database.
+    pub database: Arc<DatabaseId>,
+    /// Its country, if it has one.
+    pub country: Option<CountryCode>,
+    /// The network of the record it found.
+    pub prefix: Option<IpNet>,
+    /// Where the block is registered, if it says so.
+    pub registered: Option<CountryCode>,
+}
+
+/// Autonomous system of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AutonomousSystem {
+    /// Number.
+    pub number: u32,
+    /// Organization, if known.
+    pub organization: Option<Arc<str>>,
+}
+
+/// Why a location is what it is: everything a later reader needs to judge again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Evidence {
+    /// The address that was looked up: the embedded IPv4 address where there is one.
+    pub looked_up: IpAddr,
+    /// How `looked_up` was taken out of the address.
+    pub via: Option<Via>,
+    /// What decided.
+    pub source: Source,
+    /// The prefix that matched in it.
+    pub prefix: Option<IpNet>,
+    /// Every database's answer, in configuration order.
+    pub answers: Vec<Answer>,
+    /// Autonomous system, when an ASN database is configured.
+    pub autonomous_system: Option<AutonomousSystem>,
+}
+
+/// A location with its evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Located {
+    /// Where.
+    pub location: Location,
+    /// Why.
+    pub evidence: Evidence,
+}
+
+/// Whatever can place an address. The core asks through this; tests answer with a table.
+pub trait Locate {
+    /// Places one address. Never fails: not knowing is an answer.
+    fn locate(&self, address: IpAddr) -> Located;
+}

@@ -1,0 +1,141 @@
+//! May it go there?
+//!
+//! Pure decisions: never heard of aya, tokio, JSON, files or a clock.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use crate::{
+    clock::WallTime,
+    flow::{Initiator, Owner, Protocol},
+    geo::Located,
+};
+
+/// What is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Who sends.
+    pub owner: &'a Owner,
+    /// Where to.
+    pub remote: IpAddr,
+    /// Where that is.
+    pub located: &'a Located,
+    /// IP protocol.
+    pub protocol: Protocol,
+    /// Our port.
+    pub local_port: u16,
+    /// Their port.
+    pub remote_port: u16,
+    /// Who opened.
+    pub initiator: Initiator,
+}
+
+/// Which rule was broken. The word of each is part of the record format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rule {
+    /// The country, site or network is on a deny list.
+    Denied,
+    /// The country is not on the allow list.
+    NotApproved,
+    /// Nobody can say where it is.
+    UnknownLocation,
+    /// Private address space that no `[[site]]` maps to a country.
+    UnmappedPrivate,
+    /// Databases disagree, and the difference matters to the policy.
+    DisputedLocation,
+    /// Anycast: served from many places.
+    AnycastLocation,
+    /// An exception's byte ceiling is used up.
+    ExceptionExceeded,
+    /// Traffic that an exception covered until it ended.
+    ExceptionExpired,
+}
+
+impl Rule {
+    /// The word used in records and configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::NotApproved => "not-approved",
+            Self::UnknownLocation => "unknown-location",
+            Self::UnmappedPrivate => "unmapped-private",
+            Self::DisputedLocation => "disputed-location",
+            Self::AnycastLocation => "anycast-location",
+            Self::ExceptionExceeded => "exception-exceeded",
+            Self::ExceptionExpired => "exception-expired",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing.
+    Low,
+    /// Someone should look.
+    Medium,
+    /// Data left for a country that is not approved.
+    High,
+    /// Data left for a country that is explicitly denied.
+    Critical,
+}
+
+/// The decision.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It may.
+    Approved,
+    /// It may, within this exception; it is recorded all the same.
+    Excepted {
+        /// The exception's id.
+        id: Arc<str>,
+    },
+    /// It may not.
+    Violation {
+        /// The rule that was broken.
+        rule: Rule,
+        /// How bad that is.
+        severity: Severity,
+        /// The exception that was exceeded or outlived, if that is the rule.
+        exception: Option<Arc<str>>,
+    },
+}
+
+/// A policy as a record names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PolicyId {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The preset it is built on, if any.
+    pub preset: Option<&'static str>,
+    /// SHA-256 over the effective policy set, 64 hexadecimal digits: equal hashes judge equally.
+    pub hash: Arc<str>,
+}
+
+/// A verdict with its reason.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Judgement {
+    /// The policy that was asked.
+    pub policy: Arc<PolicyId>,
+    /// What it said.
+    pub verdict: Verdict,
+    /// Why, as one sentence for a person: names the location, the list and the evidence.
+    pub reason: Arc<str>,
+}
+
+/// How much of each exception is used, which only the running agent knows.
+pub trait ExceptionUse {
+    /// Wire bytes that already went out under exception `id`.
+    fn used_bytes(&self, id: &str) -> u64;
+}
+
+/// Whatever can judge. `now` is UTC, for exceptions and policies with dates.
+pub trait Judge {
+    /// Judges one subject. `used` says how much of each exception is gone.
+    fn judge(&self, subject: &Subject<'_>, used: &dyn ExceptionUse, now: WallTime) -> Judgement;
+}
