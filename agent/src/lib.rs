@@ -21,4 +21,5 @@ pub mod config;
 pub mod flow;
 pub mod geo;
 pub mod policy;
+pub mod probe;
 pub mod record;

@@ -1,0 +1,82 @@
+//! Bytes that have no slot, kept per destination.
+//!
+//! Two hash maps of this shape are flipped every sweep: the programs write to one while the agent empties the
+//! other (emptying a map under its writer lost 0.03 % of the packets in a measurement; flipped maps lost none).
+
+use crate::Plain;
+
+/// TCP packets without payload that belong to no counted flow: SYN-ACK, reset, bare ACK.
+pub const CLASS_CONTROL: u8 = 1;
+/// Packets of local sockets for which no slot was free.
+pub const CLASS_OVERFLOW: u8 = 2;
+/// Frames at an edge interface with no local socket: routed, bridged, of a container or a virtual machine.
+pub const CLASS_FORWARDED: u8 = 3;
+/// Frames at an edge interface from a packet socket.
+pub const CLASS_PACKET: u8 = 4;
+/// ACKs of connections in TIME-WAIT, which kernels from 6.18 on show to the interface only.
+pub const CLASS_TIME_WAIT: u8 = 5;
+
+/// Key.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AsideKey {
+    /// Destination; IPv4 as `::ffff:a.b.c.d`.
+    pub remote: [u8; 16],
+    /// Interface, in its own network namespace.
+    pub ifindex: u32,
+    /// IP protocol.
+    pub protocol: u8,
+    /// `CLASS_*`.
+    pub class: u8,
+    /// Zero.
+    pub _pad: [u8; 2],
+}
+
+/// Value.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AsideValue {
+    /// Layer 3 bytes as segmented on the wire.
+    pub wire_bytes: u64,
+    /// Layer 4 payload bytes.
+    pub payload_bytes: u64,
+    /// Packets on the wire.
+    pub packets: u64,
+}
+
+/// Frames of one interface, by what sent them; one cell per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameCount {
+    /// Bytes as the NIC counts them, link header included.
+    pub frame_bytes: u64,
+    /// Frames on the wire.
+    pub frames: u64,
+}
+
+/// What tc saw leave one interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceCount {
+    /// IP frames of local sockets.
+    pub socket: FrameCount,
+    /// IP frames without a local socket.
+    pub forwarded: FrameCount,
+    /// Frames of packet sockets.
+    pub packet: FrameCount,
+    /// ACKs in TIME-WAIT.
+    pub time_wait: FrameCount,
+    /// Frames that are not IP: ARP, LLDP...
+    pub non_ip: FrameCount,
+}
+
+// SAFETY: repr(C), integers and byte arrays only, padding explicit (sizes below).
+unsafe impl Plain for AsideKey {}
+// SAFETY: as above.
+unsafe impl Plain for AsideValue {}
+// SAFETY: as above.
+unsafe impl Plain for InterfaceCount {}
+
+const _: () = assert!(size_of::<AsideKey>() == 24);
+const _: () = assert!(size_of::<AsideValue>() == 24);
+const _: () = assert!(size_of::<InterfaceCount>() == 80);

@@ -1,0 +1,104 @@
+//! Small safe doors to atomics and to kernel memory whose layout the agent has looked up.
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    bindings::bpf_sock,
+    cty::c_void,
+    helpers::generated::{
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
+        bpf_get_current_uid_gid, bpf_probe_read_kernel,
+    },
+    programs::SockAddrContext,
+};
+use homeport_ebpf::slot::Stamp;
+
+use crate::maps::offset;
+
+/// Adds without losing what other processors add.
+///
+/// As an instruction, because `core` offers no atomics for BPF CPU version 2, which 5.10 kernels need; and because
+/// LLVM would turn an addition of zero into an atomic "or", which those kernels refuse.
+#[inline(always)]
+pub(crate) fn add(counter: *mut u64, value: u64) {
+    // SAFETY: every caller passes a field of a map value, aligned to eight bytes by its layout.
+    unsafe {
+        asm!("lock *(u64 *)({counter} + 0) += {value}", counter = in(reg) counter, value = in(reg) value);
+    }
+}
+
+/// Reads what others write.
+///
+/// # Safety
+///
+/// `counter` points into a map value.
+#[inline(always)]
+pub(crate) unsafe fn load(counter: *const u64) -> u64 {
+    // SAFETY: by contract.
+    unsafe { core::ptr::read_volatile(counter) }
+}
+
+/// The socket of a connect hook.
+#[inline(always)]
+pub(crate) fn sock_of_address(ctx: &SockAddrContext) -> *mut bpf_sock {
+    // SAFETY: a field of the context, which the verifier types as a socket.
+    unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk }
+}
+
+/// Reads a value from kernel memory; zero when it cannot be read.
+#[inline(always)]
+pub(crate) fn peek<T: Copy + Default>(base: u64, offset: u32) -> T {
+    let mut value = T::default();
+    // SAFETY: the helper checks the address and fills exactly `size_of::<T>()` bytes, or none.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut value).cast::<c_void>(),
+            size_of::<T>() as u32,
+            (base + offset as u64) as *const c_void,
+        )
+    };
+    value
+}
+
+/// Start of the thread group that `task` belongs to, in nanoseconds since boot.
+#[inline(always)]
+pub(crate) fn start_boot_ns(task: u64) -> u64 {
+    if offset!(task_start_boottime) == 0 || offset!(task_group_leader) == 0 {
+        return 0;
+    }
+    let leader: u64 = peek(task, offset!(task_group_leader));
+    peek(leader, offset!(task_start_boottime))
+}
+
+/// Audit login user of `task`.
+#[inline(always)]
+pub(crate) fn login_uid(task: u64) -> u32 {
+    if offset!(task_loginuid) == 0 { u32::MAX } else { peek(task, offset!(task_loginuid)) }
+}
+
+/// Thread group id of the task that runs this program.
+#[inline(always)]
+pub(crate) fn current_pid() -> u32 {
+    // SAFETY: no arguments.
+    (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
+/// The task that runs this program. Only called where that is the task that acts: never in the egress hook.
+#[inline(always)]
+pub(crate) fn current() -> Stamp {
+    let mut stamp = Stamp {
+        pid: current_pid(),
+        // SAFETY: no arguments.
+        uid: unsafe { bpf_get_current_uid_gid() } as u32,
+        // SAFETY: no arguments.
+        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        ..Stamp::default()
+    };
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() };
+    stamp.start_boot_ns = start_boot_ns(task);
+    stamp.login_uid = login_uid(task);
+    // SAFETY: sixteen bytes, as told.
+    unsafe { bpf_get_current_comm((&raw mut stamp.comm).cast(), 16) };
+    stamp
+}

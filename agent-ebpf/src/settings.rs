@@ -1,0 +1,62 @@
+//! What the agent tells the programs.
+//!
+//! Constants are set once, before loading, so that the verifier removes what they rule out; [`Live`] changes
+//! while the programs run.
+
+use crate::Plain;
+
+/// Payload bytes of one slot after which another `FLOW_BYTES` event is due.
+///
+/// 64 MiB is at most 20 events a second for one flow at 10 Gbit/s; the sweep sees every flow each second anyway.
+pub const EVENT_STEP_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Settings that change at run time; one element array, mapped by the agent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// Which of the two aside maps is written: 0 or 1.
+    pub aside: u32,
+    /// Entries of `KNOWN` with another number are void.
+    pub known_generation: u32,
+}
+
+// SAFETY: repr(C), two integers.
+unsafe impl Plain for Live {}
+
+/// Where the kernel keeps what the programs read, in bytes from the start of each structure.
+///
+/// Taken from the running kernel's BTF by the agent. Zero means unknown: the field is then not read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// `task_struct.group_leader`
+    pub task_group_leader: u32,
+    /// `task_struct.start_boottime`
+    pub task_start_boottime: u32,
+    /// `task_struct.loginuid`
+    pub task_loginuid: u32,
+    /// `task_struct.pid`
+    pub task_pid: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.mm`
+    pub task_mm: u32,
+    /// `mm_struct.arg_start`
+    pub mm_arg_start: u32,
+    /// `mm_struct.arg_end`
+    pub mm_arg_end: u32,
+    /// `linux_binprm.filename`
+    pub bprm_filename: u32,
+    /// `cgroup.kn`
+    pub cgroup_kn: u32,
+    /// `kernfs_node.id`
+    pub kernfs_id: u32,
+    /// `sock_common.skc_family`
+    pub sock_family: u32,
+}
+
+// SAFETY: repr(C), integers only.
+unsafe impl Plain for Offsets {}
+
+const _: () = assert!(size_of::<Live>() == 8);
+const _: () = assert!(size_of::<Offsets>() == 48);

@@ -1,0 +1,198 @@
+//! Slots: where the bytes of a socket are counted.
+//!
+//! A slot belongs to one (socket, sending process, destination). The programs take a free slot from a queue at
+//! the first packet, remember it in the socket's local storage, and from then on only add to it. The agent maps
+//! the array of slots and reads it without a system call.
+//!
+//! ```text
+//!   socket --SK_STORAGE--> [slot | generation] ---> SLOTS[slot].generation equal, destination equal: add
+//!                                  |                                  no: find or take another slot
+//!                                  '-- storage refused, or many destinations: INDEX[cookie, process, destination]
+//! ```
+//!
+//! **Nothing is missed and nothing counted twice when a slot changes hands.** The counters of a slot only grow,
+//! through all its lives: the agent attributes differences. To take a slot back it first raises `generation`,
+//! which no socket refers to, so that the next packet of the old socket takes a new slot; a whole sweep later
+//! (programs run for microseconds) it reads the difference of the old life for the last time and puts the slot
+//! back into the queue.
+
+use crate::Plain;
+
+/// [`SlotCold::quality`]: nobody has been named.
+pub const QUALITY_UNKNOWN: u8 = 0;
+/// [`SlotCold::quality`]: the process that bound the listening socket this one was accepted from.
+pub const QUALITY_LISTENER: u8 = 1;
+/// [`SlotCold::quality`]: the process that created or connected the socket.
+pub const QUALITY_OPENER: u8 = 2;
+/// [`SlotCold::quality`]: the task that sent.
+pub const QUALITY_SENDER: u8 = 3;
+
+/// [`SlotCold::initiator`]: not known.
+pub const INITIATOR_UNKNOWN: u8 = 0;
+/// [`SlotCold::initiator`]: we connected.
+pub const INITIATOR_LOCAL: u8 = 1;
+/// [`SlotCold::initiator`]: they connected.
+pub const INITIATOR_REMOTE: u8 = 2;
+
+/// The first cache line: all that a packet touches.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotHot {
+    /// Layer 3 bytes as segmented on the wire. Only grows.
+    pub wire_bytes: u64,
+    /// Layer 4 payload bytes. Only grows.
+    pub payload_bytes: u64,
+    /// Packets on the wire. Only grows.
+    pub packets: u64,
+    /// `payload_bytes` beyond which an event is due.
+    pub next_event_at: u64,
+    /// Destination; IPv4 as `::ffff:a.b.c.d`.
+    pub remote: [u8; 16],
+    /// Raised by the agent each time the slot is taken back. Never zero once the slot is in use.
+    pub generation: u32,
+    /// Destination port, big-endian; for ICMP the type in the first byte.
+    pub remote_port: [u8; 2],
+    /// IP protocol.
+    pub protocol: u8,
+    /// Zero.
+    pub _pad: u8,
+    /// Process the slot was taken for, zero if unknown then.
+    pub taken_for: u32,
+    /// Non-zero: somebody counts here. Written by the programs when they take the slot.
+    pub active: u8,
+    /// Non-zero: `INDEX` has an entry that leads here. Written by the programs.
+    pub indexed: u8,
+    /// Non-zero: the socket is gone, nothing more will come. Written by the programs.
+    pub closed: u8,
+    /// Non-zero: nobody waits for events of this slot. Written by the programs when they take it, then by the
+    /// agent. Each mark is a byte of its own, because both sides write without a lock.
+    pub quiet: u8,
+}
+
+/// The process behind a socket, as a program in task context sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Start of the thread group leader, nanoseconds since boot; zero when the kernel's layout is unknown.
+    pub start_boot_ns: u64,
+    /// cgroup2 id of the task.
+    pub cgroup_id: u64,
+    /// Thread group id; zero: nobody.
+    pub pid: u32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Audit login user id; `u32::MAX`: nobody logged in, or unknown.
+    pub login_uid: u32,
+    /// Zero.
+    pub _pad: u32,
+    /// Command name of the task.
+    pub comm: [u8; 16],
+}
+
+/// The second and third cache line: written when the slot is taken, read when someone asks.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotCold {
+    /// Who sends.
+    pub owner: Stamp,
+    /// Socket cookie.
+    pub cookie: u64,
+    /// cgroup2 id of the socket (of its creation).
+    pub socket_cgroup_id: u64,
+    /// Network namespace cookie; zero when the kernel cannot say.
+    pub netns_cookie: u64,
+    /// `bpf_ktime_get_ns` of the first packet.
+    pub first_ns: u64,
+    /// Our address; IPv4 as `::ffff:a.b.c.d`.
+    pub local: [u8; 16],
+    /// Interface of the first packet, in its own network namespace.
+    pub ifindex: u32,
+    /// Our port, big-endian.
+    pub local_port: [u8; 2],
+    /// `QUALITY_*`.
+    pub quality: u8,
+    /// `INITIATOR_*`.
+    pub initiator: u8,
+    /// Zero.
+    pub _pad: [u8; 24],
+}
+
+/// One slot: three cache lines.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// Counters and identity.
+    pub hot: SlotHot,
+    /// Who, when, where from.
+    pub cold: SlotCold,
+}
+
+/// Key of `INDEX`, for sockets without storage and sockets with many destinations.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct IndexKey {
+    /// Socket cookie.
+    pub cookie: u64,
+    /// [`SlotHot::remote`].
+    pub remote: [u8; 16],
+    /// [`SlotHot::taken_for`].
+    pub taken_for: u32,
+    /// [`SlotHot::remote_port`].
+    pub remote_port: [u8; 2],
+    /// [`SlotHot::protocol`].
+    pub protocol: u8,
+    /// Zero.
+    pub _pad: u8,
+}
+
+/// What a socket remembers in its storage.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketState {
+    /// Where it counts: slot in the low half, generation in the high half. Zero: nowhere yet.
+    pub slot_ref: u64,
+    /// Who sends.
+    pub owner: Stamp,
+    /// `QUALITY_*`.
+    pub quality: u8,
+    /// `INITIATOR_*`.
+    pub initiator: u8,
+    /// Non-zero: the socket has had more than one destination, look into `INDEX` too.
+    pub many: u8,
+    /// Zero.
+    pub _pad: [u8; 5],
+}
+
+/// Joins slot and generation.
+#[inline(always)]
+pub const fn slot_ref(slot: u32, generation: u32) -> u64 {
+    slot as u64 | (generation as u64) << 32
+}
+
+/// Slot number of a reference.
+#[inline(always)]
+pub const fn slot_of(slot_ref: u64) -> u32 {
+    slot_ref as u32
+}
+
+/// Generation of a reference.
+#[inline(always)]
+pub const fn generation_of(slot_ref: u64) -> u32 {
+    (slot_ref >> 32) as u32
+}
+
+// SAFETY: repr(C), integers and byte arrays only, padding explicit (sizes below).
+unsafe impl Plain for Slot {}
+// SAFETY: as above.
+unsafe impl Plain for SlotHot {}
+// SAFETY: as above.
+unsafe impl Plain for SlotCold {}
+// SAFETY: as above.
+unsafe impl Plain for IndexKey {}
+
+const _: () = assert!(size_of::<SlotHot>() == 64);
+const _: () = assert!(size_of::<Stamp>() == 48);
+const _: () = assert!(size_of::<SlotCold>() == 128);
+const _: () = assert!(size_of::<Slot>() == 192);
+const _: () = assert!(size_of::<IndexKey>() == 32);
+const _: () = assert!(size_of::<SocketState>() == 64);

@@ -1,0 +1,198 @@
+//! The agent's side of the slots: takes readings, and takes slots back.
+//!
+//! A *reading* is what a slot counted since the reading before. Readings are taken by the sweep each second and
+//! by events in between, from the same baseline, so each byte is read exactly once. How a slot changes hands
+//! without losing or doubling a byte is told in `homeport_ebpf::slot`.
+
+use std::{io, os::fd::BorrowedFd, time::Duration};
+
+use homeport_ebpf::slot::{IndexKey, SlotCold, SlotHot, slot_ref};
+
+use super::sys::{self, SlotArray};
+use crate::{clock::KernelTime, flow::Volume};
+
+/// A slot that was silent for so long is taken back, even if its socket lives on: its next packet takes another.
+const IDLE_LIMIT: Duration = Duration::from_secs(120);
+
+/// What a slot counted since it was read last.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Which slot.
+    pub slot: u32,
+    /// Which life of it.
+    pub generation: u32,
+    /// Counters and destination as they are.
+    pub hot: SlotHot,
+    /// Who, when, where from.
+    pub cold: SlotCold,
+    /// What is new.
+    pub volume: Volume,
+    /// Nothing more will come.
+    pub closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// In the stack of free slots, or just taken from it.
+    #[default]
+    Free,
+    /// Read at least once in this life.
+    Live,
+    /// Its generation was raised; the last bytes are read at the next sweep.
+    Retiring,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Baseline {
+    wire_bytes: u64,
+    payload_bytes: u64,
+    packets: u64,
+    last_growth: KernelTime,
+    phase: Phase,
+}
+
+/// Every slot, with what has been read of it.
+#[derive(Debug)]
+pub(super) struct Slots {
+    array: SlotArray,
+    baselines: Vec<Baseline>,
+    in_use: u32,
+}
+
+impl Slots {
+    /// Maps the slots and puts all of them on the stack of free ones, the lowest on top.
+    pub(super) fn new(slots: BorrowedFd<'_>, free: BorrowedFd<'_>, len: u32) -> io::Result<Self> {
+        let array = SlotArray::new(slots, len)?;
+        for slot in (0..len).rev() {
+            array.set_generation(slot, 1);
+            sys::push(free, &slot)?;
+        }
+        Ok(Self { array, baselines: vec![Baseline::default(); len as usize], in_use: 0 })
+    }
+
+    /// Slots in use at the last sweep.
+    pub(super) const fn in_use(&self) -> u32 {
+        self.in_use
+    }
+
+    pub(super) const fn capacity(&self) -> u32 {
+        self.array.len()
+    }
+
+    /// What is new in a slot, if it still lives the life that an event spoke of.
+    pub(super) fn read(&mut self, slot: u32, generation: u32, now: KernelTime) -> Option<Reading> {
+        if slot >= self.array.len() {
+            return None;
+        }
+        let hot = self.array.hot(slot);
+        if hot.generation != generation || hot.active == 0 {
+            return None;
+        }
+        Some(self.take_reading(slot, hot, now))
+    }
+
+    /// Reads everything that grew since the last sweep, and takes back what ended or fell silent.
+    pub(super) fn sweep(
+        &mut self,
+        index: BorrowedFd<'_>,
+        free: BorrowedFd<'_>,
+        now: KernelTime,
+        mut take: impl FnMut(Reading),
+    ) -> io::Result<()> {
+        self.in_use = 0;
+        for slot in 0..self.array.len() {
+            let hot = self.array.hot(slot);
+            let baseline = self.baselines[slot as usize];
+            if hot.active == 0 {
+                // Slots are taken lowest first, so behind one that was never used there is none in use.
+                if hot.packets == 0 {
+                    break;
+                }
+                continue;
+            }
+            self.in_use += 1;
+            let grown = hot.packets != baseline.packets;
+            if grown || baseline.phase == Phase::Free {
+                take(self.take_reading(slot, hot, now));
+            }
+            match baseline.phase {
+                Phase::Retiring => self.free(slot, &hot, index, free)?,
+                Phase::Live if !grown && (hot.closed != 0 || now.since(baseline.last_growth) > IDLE_LIMIT) => {
+                    self.retire(slot, hot.generation);
+                }
+                Phase::Free | Phase::Live => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops or resumes the events of a slot.
+    pub(super) fn set_quiet(&self, slot: u32, generation: u32, quiet: bool) {
+        let hot = self.array.hot(slot);
+        if hot.generation == generation && (hot.quiet != 0) != quiet {
+            let step = homeport_ebpf::settings::EVENT_STEP_BYTES;
+            self.array.set_quiet(slot, quiet, hot.payload_bytes.saturating_add(step));
+        }
+    }
+
+    fn take_reading(&mut self, slot: u32, hot: SlotHot, now: KernelTime) -> Reading {
+        let baseline = &mut self.baselines[slot as usize];
+        let volume = Volume {
+            wire_bytes: hot.wire_bytes.wrapping_sub(baseline.wire_bytes),
+            payload_bytes: hot.payload_bytes.wrapping_sub(baseline.payload_bytes),
+            packets: hot.packets.wrapping_sub(baseline.packets),
+        };
+        let phase = if baseline.phase == Phase::Retiring { Phase::Retiring } else { Phase::Live };
+        *baseline = Baseline {
+            wire_bytes: hot.wire_bytes,
+            payload_bytes: hot.payload_bytes,
+            packets: hot.packets,
+            last_growth: now,
+            phase,
+        };
+        Reading {
+            slot,
+            generation: hot.generation,
+            hot,
+            cold: self.array.cold(slot),
+            volume,
+            closed: hot.closed != 0,
+        }
+    }
+
+    /// From here on no socket finds the slot: all of them remember the old generation.
+    fn retire(&mut self, slot: u32, generation: u32) {
+        // Zero is what sockets without a slot remember.
+        let next = generation.wrapping_add(1).max(1);
+        self.array.set_generation(slot, next);
+        self.baselines[slot as usize].phase = Phase::Retiring;
+    }
+
+    /// A whole sweep has passed since it was retired: every program that could still add has ended.
+    fn free(
+        &mut self,
+        slot: u32,
+        hot: &SlotHot,
+        index: BorrowedFd<'_>,
+        free: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        if hot.indexed != 0 {
+            let key = IndexKey {
+                cookie: self.array.cold(slot).cookie,
+                remote: hot.remote,
+                taken_for: hot.taken_for,
+                remote_port: hot.remote_port,
+                protocol: hot.protocol,
+                _pad: 0,
+            };
+            let old = slot_ref(slot, hot.generation.wrapping_sub(1));
+            // Another slot may have taken the place in the index.
+            if sys::lookup::<_, u64>(index, &key)? == Some(old) {
+                sys::delete(index, &key)?;
+            }
+        }
+        self.array.set_inactive(slot);
+        self.baselines[slot as usize].phase = Phase::Free;
+        sys::push(free, &slot)
+    }
+}
