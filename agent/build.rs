@@ -2,7 +2,7 @@
 //!
 //! The object lands in `$OUT_DIR/egress.bpf.o`. Cargo is called a second time because a dependency on another
 //! target's binary cannot be written in a manifest. That inner build has a target directory of its own: the outer
-//! cargo holds the lock of the common one for as long as this script runs.
+//! cargo holds the lock of `target/<profile>` for as long as this script runs.
 
 #[path = "build/toolchain.rs"]
 mod toolchain;
@@ -34,7 +34,7 @@ fn build() -> Result<()> {
     rerun_when_changed(&workspace);
 
     let out_dir = PathBuf::from(variable("OUT_DIR")?);
-    let target_dir = out_dir.join("bpf-target");
+    let target_dir = shared_target_dir(&out_dir);
     let toolchain = Toolchain::find()?;
     println!("cargo::rerun-if-changed={}", toolchain.linker.display());
 
@@ -49,6 +49,14 @@ fn build() -> Result<()> {
         (target_dir.join(target).join("release").join(PROGRAM), out_dir.join("egress.bpf.o"));
     fs::copy(&built, &object).with_context(|| format!("copy {} to {}", built.display(), object.display()))?;
     Ok(())
+}
+
+/// `target/bpf`, for `target/<profile>/build/homeport-<hash>/out`.
+///
+/// Cargo runs this script once per profile and set of features, each time with another `OUT_DIR`. The object is the
+/// same for all of them, so they share one directory (cargo locks it) and only the first one compiles.
+fn shared_target_dir(out_dir: &Path) -> PathBuf {
+    out_dir.ancestors().nth(4).unwrap_or(out_dir).join("bpf")
 }
 
 fn rerun_when_changed(workspace: &Path) {
