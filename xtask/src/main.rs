@@ -1,2 +1,64 @@
-//! tasks
-fn main(){}
+//! homeport's tasks: `cargo xtask <command>`, one file per command.
+//!
+//! Every command that compiles the agent runs `setup` first, which returns at once when nothing is missing.
+
+mod bench;
+mod ci;
+mod demo;
+mod embed_database;
+mod fuzz;
+mod licences;
+mod lint;
+mod packages;
+mod setup;
+mod spdx;
+mod summary;
+mod test;
+mod tool;
+#[path = "../../agent/build/toolchain.rs"]
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "homeport's tasks", disable_help_subcommand = true)]
+enum Task {
+    /// Install what building and testing need; says so and does nothing when it is all there
+    Setup,
+    /// Run the unit tests, then the end-to-end tests (these need root)
+    Test,
+    /// Check formatting, both clippy passes (host and BPF), documentation, licences and sources
+    Lint,
+    /// Everything a change must pass: lint, test, demo
+    Ci,
+    /// Show the agent at work on this machine
+    Demo(demo::Args),
+    /// Measure the budgets
+    Bench(bench::Args),
+    /// Feed arbitrary bytes to the parsers
+    Fuzz(fuzz::Args),
+    /// Compress a country database into the agent
+    EmbedDatabase(embed_database::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Task::parse() {
+        Task::Setup => setup::run(),
+        Task::Test => test::run(),
+        Task::Lint => lint::run(),
+        Task::Ci => ci::run(),
+        Task::Demo(args) => demo::run(args),
+        Task::Bench(args) => bench::run(args),
+        Task::Fuzz(args) => fuzz::run(args),
+        Task::EmbedDatabase(args) => embed_database::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

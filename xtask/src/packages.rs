@@ -1,0 +1,30 @@
+//! Debian packages, and what each is for.
+
+/// For every build and test, with the file it brings when it is a program (checked on other systems).
+pub(crate) const PROGRAMS: [(&str, &str); 12] = [
+    ("g++", "g++"),            // C and C++ parts of crates: zstd, libFuzzer
+    ("curl", "curl"),          // end-to-end tests: HTTP clients and servers
+    ("ethtool", "ethtool"),    // end-to-end tests: segmentation offload on and off
+    ("iperf3", "iperf3"),      // end-to-end tests and bench: bulk traffic
+    ("iproute2", "ip"),        // end-to-end tests: network namespaces
+    ("iputils-ping", "ping"),  // end-to-end tests: ICMP
+    ("nftables", "nft"),       // end-to-end tests and bench: rules beside the agent
+    ("openssl", "openssl"),    // end-to-end tests: certificates
+    ("procps", "ps"),          // end-to-end tests: processes
+    ("python3", "python3"),    // end-to-end tests: small clients and receivers
+    ("rsync", "rsync"),        // demo: a backup that leaves the server
+    ("util-linux", "unshare"), // end-to-end tests: namespaces of their own
+];
+
+/// The compiler for the BPF target and its clippy, of one version.
+pub(crate) const COMPILER: [&str; 3] = ["rustc-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
+
+/// LLVM major versions that `bpf-linker` can be built with, best first.
+///
+/// The linker reads the bitcode of the compiler, so its LLVM must not be older: Debian's rustc 1.96 brings 22.
+pub(crate) const LLVM_VERSIONS: [u32; 2] = [22, 23];
+
+/// What `bpf-linker` links with.
+pub(crate) fn llvm(version: u32) -> [String; 3] {
+    [format!("llvm-{version}-dev"), format!("libpolly-{version}-dev"), "libzstd-dev".to_owned()]
+}

@@ -1,0 +1,69 @@
+//! Runs all tests: `cargo xtask test`.
+//!
+//! Unit tests run as they are. The end-to-end tests load programs into the kernel and make network namespaces, so
+//! their binary alone is started with root's rights: compiling stays with the user who called.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::{setup, summary::Summary, tool};
+
+const END_TO_END: &str = "homeport-tests";
+
+/// Where the end-to-end tests find the agent.
+const AGENT_VARIABLE: &str = "HOMEPORT_BIN";
+
+pub(crate) fn run() -> Result<()> {
+    setup::ensure()?;
+    let summary = run_all()?;
+    println!("{summary}");
+    if summary.failed > 0 {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+/// Runs everything, the failures of one part notwithstanding.
+pub(crate) fn run_all() -> Result<Summary> {
+    let as_root = root_runner()?;
+    let mut summary = Summary::of(&mut unit_tests())?;
+    match tool::run(tool::cargo("build").args(["--locked", "--release", "--package", "homeport"])) {
+        Ok(()) => summary += Summary::of(&mut end_to_end_tests(as_root))?,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            summary.failed += 1;
+        }
+    }
+    Ok(summary)
+}
+
+fn unit_tests() -> Command {
+    let mut cargo = tool::cargo("test");
+    cargo.args(["--locked", "--workspace", "--exclude", END_TO_END, "--no-fail-fast"]);
+    cargo
+}
+
+fn end_to_end_tests(as_root: Option<&str>) -> Command {
+    let mut cargo = tool::cargo("test");
+    cargo.args(["--locked", "--package", END_TO_END, "--no-fail-fast"]);
+    cargo.env(AGENT_VARIABLE, tool::target_dir().join("release/homeport"));
+    if let Some(runner) = as_root {
+        cargo.args(["--config", runner]);
+    }
+    // Tests share the root cgroup, the kernel's tables and two or more cores: side by side they would disturb the
+    // exact counts they assert.
+    cargo.args(["--", "--test-threads=1"]);
+    cargo
+}
+
+/// The cargo setting that starts test binaries through sudo; nothing when this process is root already.
+fn root_runner() -> Result<Option<&'static str>> {
+    if tool::is_root()? {
+        return Ok(None);
+    }
+    if tool::find("sudo").is_none() {
+        bail!("the end-to-end tests need root: run `cargo xtask test` as root, or install sudo");
+    }
+    Ok(Some(r#"target.'cfg(all())'.runner = ["sudo", "--preserve-env"]"#))
+}
