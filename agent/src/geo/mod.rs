@@ -1,6 +1,21 @@
 //! Where an address is, with the evidence for it.
 //!
-//! The types here are core: no files, no clock. Looking up lives in the submodules.
+//! The types here are core: no files, no clock. Looking up lives in the submodules, in the order in which an
+//! address meets them:
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`country`] | the country codes of ISO 3166-1, and which strings mean one |
+//! | [`prefix`] | a table of networks, asked for the longest match |
+//!
+//! Only `mmdb` opens files. Nothing here reads a clock but for one deadline in `mmdb`; the date that makes a
+//! database old or "from the future" is an argument.
+
+#![forbid(unsafe_code)]
+
+pub mod country;
+pub mod prefix;
+
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -14,13 +29,22 @@ pub struct CountryCode([u8; 2]);
 
 /// Not a country code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a country code; accepted are ISO 3166-1 alpha-2 codes in upper case, such as US or DE")]
-pub struct CountryCodeError(pub String);
+#[error("\"{seen}\" is not a country code: {hint}")]
+pub struct CountryCodeError {
+    /// What was written.
+    pub seen: String,
+    /// What would be accepted instead.
+    pub hint: String,
+}
 
 impl CountryCode {
-    /// Two capital letters, without asking whether such a country exists (`geo::country` does).
+    /// Two capital letters, without asking whether such a country exists ([`CountryCode::parse`] does).
     pub const fn from_letters(letters: [u8; 2]) -> Option<Self> {
-        if letters[0].is_ascii_uppercase() && letters[1].is_ascii_uppercase() { Some(Self(letters)) } else { None }
+        if letters[0].is_ascii_uppercase() && letters[1].is_ascii_uppercase() {
+            Some(Self(letters))
+        } else {
+            None
+        }
     }
 
     /// The two letters.
@@ -77,7 +101,7 @@ pub enum Location {
     },
     /// Private address space (RFC 1918, ULA, shared address space) that no site maps.
     Private,
-    /// Never leaves the link: loopback, link-local, multicast, broadcast.
+    /// Never leaves the link: loopback, link-local, link-scope multicast, broadcast.
     Local,
     /// Nobody can say.
     Unknown(UnknownReason),
