@@ -7,6 +7,8 @@
 //! |---|---|
 //! | [`country`] | the country codes of ISO 3166-1, and which strings mean one |
 //! | [`prefix`] | a table of networks, asked for the longest match |
+//! | [`embedded_v4`] | takes the IPv4 address out of mapped, NAT64, 6to4 and Teredo addresses |
+//! | [`special`] | ranges that are never geolocated, and networks that are in many places |
 //!
 //! Only `mmdb` opens files. Nothing here reads a clock but for one deadline in `mmdb`; the date that makes a
 //! database old or "from the future" is an argument.
@@ -14,7 +16,9 @@
 #![forbid(unsafe_code)]
 
 pub mod country;
+pub mod embedded_v4;
 pub mod prefix;
+pub mod special;
 
 
 use std::{fmt, net::IpAddr, sync::Arc};
