@@ -9,17 +9,28 @@
 //! | [`prefix`] | a table of networks, asked for the longest match |
 //! | [`embedded_v4`] | takes the IPv4 address out of mapped, NAT64, 6to4 and Teredo addresses |
 //! | [`special`] | ranges that are never geolocated, and networks that are in many places |
+//! | [`fault`] | what can be wrong with a database file, in words for the operator |
+//! | [`mmdb`] | one MaxMind DB file in memory: read, bounded, hashed |
+//! | [`database`], [`asn`] | what a country file and an ASN file say about an address |
+//! | [`gate`] | is this file good enough to be used? |
 //!
 //! Only `mmdb` opens files. Nothing here reads a clock but for one deadline in `mmdb`; the date that makes a
 //! database old or "from the future" is an argument.
 
 #![forbid(unsafe_code)]
 
+pub mod asn;
 pub mod country;
+pub mod database;
 pub mod embedded_v4;
+pub mod fault;
+pub mod gate;
+pub mod mmdb;
 pub mod prefix;
 pub mod special;
 
+#[cfg(test)]
+mod fixture;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
