@@ -13,6 +13,7 @@
 //! | [`mmdb`] | one MaxMind DB file in memory: read, bounded, hashed |
 //! | [`database`], [`asn`] | what a country file and an ASN file say about an address |
 //! | [`gate`] | is this file good enough to be used? |
+//! | [`embedded`] | the database inside this program, so that the first run works offline |
 //!
 //! Only `mmdb` opens files. Nothing here reads a clock but for one deadline in `mmdb`; the date that makes a
 //! database old or "from the future" is an argument.
@@ -22,6 +23,7 @@
 pub mod asn;
 pub mod country;
 pub mod database;
+pub mod embedded;
 pub mod embedded_v4;
 pub mod fault;
 pub mod gate;
