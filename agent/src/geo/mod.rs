@@ -14,6 +14,8 @@
 //! | [`database`], [`asn`] | what a country file and an ASN file say about an address |
 //! | [`gate`] | is this file good enough to be used? |
 //! | [`embedded`] | the database inside this program, so that the first run works offline |
+//! | [`locator`] | asks all of the above and lets the databases vote |
+//! | [`reload`] | a file was replaced: take it, or keep the previous one and say why |
 //!
 //! Only `mmdb` opens files. Nothing here reads a clock but for one deadline in `mmdb`; the date that makes a
 //! database old or "from the future" is an argument.
@@ -27,8 +29,10 @@ pub mod embedded;
 pub mod embedded_v4;
 pub mod fault;
 pub mod gate;
+pub mod locator;
 pub mod mmdb;
 pub mod prefix;
+pub mod reload;
 pub mod special;
 
 #[cfg(test)]
