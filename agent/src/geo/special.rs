@@ -7,8 +7,9 @@
 //!    invented countries, so an address there is [`UnknownReason::Reserved`]. When IANA hands out a new block (every
 //!    few years), it is reported as unknown until this table or an override names it: loud, not wrong.
 //! 3. A short list of well-known anycast networks. It is **not** complete and cannot be. It names what a server is
-//!    likely to talk to and for which a country would be untrue: public resolvers, root name servers, and the two
-//!    content networks that publish their ranges and that country databases place in up to 130 countries.
+//!    likely to talk to and for which a country would be untrue: public resolvers, root name servers, and two content
+//!    networks that publish their ranges, which country databases spread over many countries (Cloudflare: 133 codes in
+//!    the embedded one). Fastly announces part of its ranges from single places; the list does not say which part.
 //!
 //! What the classes mean here, where the registries leave a choice:
 //!
