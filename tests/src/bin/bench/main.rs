@@ -2,6 +2,7 @@
 //!
 //! | file | what for |
 //! |---|---|
+//! | `programs` | nanoseconds per run of a program over the same frame, again and again |
 //! | `packets` | nanoseconds per packet, with nothing, an empty program, one ledger, both |
 //! | `streams` | TCP throughput, request rate, connection rate |
 //! | `sweep` | reading the counters of up to 100,000 flows |
@@ -21,6 +22,7 @@ mod lab;
 mod latency;
 mod memory;
 mod packets;
+mod programs;
 mod report;
 mod slices;
 mod stats;
@@ -49,6 +51,7 @@ struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Section {
+    Programs,
     Packets,
     Streams,
     Sweep,
@@ -100,6 +103,7 @@ fn run(args: &Args) -> Result<()> {
 
 fn measure(section: Section, lab: &Arc<Lab>, scale: Scale, report: &mut Report) -> Result<()> {
     match section {
+        Section::Programs => programs::run(lab, scale, report),
         Section::Packets => packets::run(lab, scale, report),
         Section::Streams => streams::run(lab, scale, report),
         Section::Sweep => sweep::run(lab, scale, report),
