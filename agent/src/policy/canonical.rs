@@ -80,6 +80,13 @@ pub(super) fn hash(statements: &[Statement]) -> String {
     hexadecimal(&hasher.finalize())
 }
 
+/// What happened to one property.
+#[derive(Default)]
+struct Change<'a> {
+    removed: Vec<&'a Statement>,
+    added: Vec<&'a Statement>,
+}
+
 /// One sentence per difference, grouped by what it is about.
 pub(super) fn diff(earlier: &[Statement], later: &[Statement]) -> Vec<String> {
     let old: BTreeSet<&Statement> = earlier.iter().collect();
@@ -87,17 +94,17 @@ pub(super) fn diff(earlier: &[Statement], later: &[Statement]) -> Vec<String> {
     let known =
         |set: &BTreeSet<&Statement>, about: &str| set.iter().any(|statement| statement.about == about);
 
-    let mut changes: BTreeMap<(&str, &'static str), (Vec<&Statement>, Vec<&Statement>)> = BTreeMap::new();
+    let mut changes: BTreeMap<(&str, &'static str), Change<'_>> = BTreeMap::new();
     for statement in old.difference(&new) {
-        changes.entry((&statement.about, statement.key)).or_default().0.push(statement);
+        changes.entry((&statement.about, statement.key)).or_default().removed.push(statement);
     }
     for statement in new.difference(&old) {
-        changes.entry((&statement.about, statement.key)).or_default().1.push(statement);
+        changes.entry((&statement.about, statement.key)).or_default().added.push(statement);
     }
 
     let mut sentences = Vec::new();
     let mut announced: BTreeSet<&str> = BTreeSet::new();
-    for ((about, key), (removed, added)) in changes {
+    for ((about, key), Change { removed, added }) in changes {
         if !known(&new, about) {
             if announced.insert(about) {
                 sentences.push(format!("{about}: removed"));

@@ -9,7 +9,7 @@
 //! | [`rules`] | one policy: lists, and what uncertain places mean |
 //! | [`exception`] | traffic that may go all the same, until an end |
 //! | [`engine`] | which policy is asked, and what it says; the order of precedence |
-//! | [`reason`] | why, as a sentence |
+//! | `reason` | why, as a sentence |
 //! | [`canonical`], [`describe`] | hash, differences and description of what is in force |
 //!
 //! Judge through [`PolicySet`]; the types below are what the rest of the agent needs to know.
