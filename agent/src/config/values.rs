@@ -60,12 +60,12 @@ pub(super) fn glob(text: &str) -> Result<Glob, Refusal> {
 /// An ISO 3166-1 code.
 pub(super) fn country(text: &str) -> Result<CountryCode, Refusal> {
     const ACCEPTED: &str = "ISO 3166-1 alpha-2 codes in upper case, such as US or DE";
-    standin::country_code(text).map_err(|_| {
+    standin::country_code(text).ok_or_else(|| {
         let upper = text.to_uppercase();
         let hint = match upper.as_str() {
             "UK" => "; the United Kingdom is GB".to_owned(),
             "EU" => "; the EU is no country: see preset gdpr-eea".to_owned(),
-            _ if standin::country_code(&upper).is_ok() => format!("; did you mean {upper}?"),
+            _ if standin::country_code(&upper).is_some() => format!("; did you mean {upper}?"),
             _ => String::new(),
         };
         Refusal::new(format!("is not a country code{hint}"), ACCEPTED)
