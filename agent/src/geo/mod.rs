@@ -14,13 +14,19 @@ pub struct CountryCode([u8; 2]);
 
 /// Not a country code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a country code; accepted are ISO 3166-1 alpha-2 codes in upper case, such as US or DE")]
+#[error(
+    "\"{0}\" is not a country code; accepted are ISO 3166-1 alpha-2 codes in upper case, such as US or DE"
+)]
 pub struct CountryCodeError(pub String);
 
 impl CountryCode {
     /// Two capital letters, without asking whether such a country exists (`geo::country` does).
     pub const fn from_letters(letters: [u8; 2]) -> Option<Self> {
-        if letters[0].is_ascii_uppercase() && letters[1].is_ascii_uppercase() { Some(Self(letters)) } else { None }
+        if letters[0].is_ascii_uppercase() && letters[1].is_ascii_uppercase() {
+            Some(Self(letters))
+        } else {
+            None
+        }
     }
 
     /// The two letters.
