@@ -105,6 +105,8 @@ pub struct Destination {
     pub address: IpAddr,
     /// The port seen first; zero without ports.
     pub port: u16,
+    /// Our address seen first, if known.
+    pub local: Option<IpAddr>,
     /// Our port seen first.
     pub local_port: u16,
     /// IP protocol seen first.
@@ -134,8 +136,6 @@ pub struct Episode {
     pub owner: Arc<Owner>,
     /// How many processes took part.
     pub n_processes: Count,
-    /// Our address in the first offending flow, if known.
-    pub local: Option<IpAddr>,
     /// The well-known port of the first offending flow.
     pub service_port: u16,
     /// The first [`MAX_DESTINATIONS`] destinations, in order of appearance.
@@ -209,7 +209,6 @@ impl Episode {
             reason: Arc::clone(&judged.assessment.judgement.reason),
             owner: Arc::clone(&observation.key.owner),
             n_processes: Count::default(),
-            local: observation.local,
             service_port: observation.key.service_port,
             destinations: Vec::new(),
             n_destinations: Count::default(),
@@ -249,6 +248,7 @@ impl Episode {
             self.destinations.push(Destination {
                 address,
                 port: observation.remote_port,
+                local: observation.local,
                 local_port: observation.local_port,
                 protocol: observation.key.protocol,
                 located: Arc::clone(&judged.assessment.located),
