@@ -21,6 +21,7 @@ pub mod interval;
 pub mod lifecycle;
 pub mod ocsf;
 pub mod person;
+pub mod writer;
 
 use serde::Serialize;
 
