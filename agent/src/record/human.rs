@@ -1,6 +1,7 @@
 //! Numbers and words for people.
 
 use crate::{
+    alert::{Episode, Kind},
     flow::{Actor, Initiator, Owner},
     geo::CountryCode,
 };
@@ -64,12 +65,14 @@ pub(super) fn country(code: CountryCode, name: fn(CountryCode) -> Option<&'stati
 }
 
 /// Who opened, as a sentence.
-pub(super) const fn initiator(initiator: Initiator, is_attempt: bool) -> &'static str {
-    match (initiator, is_attempt) {
-        (Initiator::Local, false) => "we connected out and sent",
-        (Initiator::Local, true) => "we tried to connect out; no data left",
-        (Initiator::Remote, _) => "a client over there connected and pulled from us",
-        (Initiator::Unknown, _) => "the connection is older than the agent, or has no roles",
+pub(super) const fn initiator(episode: &Episode) -> &'static str {
+    match (episode.key.initiator, episode.kind) {
+        (Initiator::Local, Kind::Attempt) => "we tried to connect out; no data left",
+        (Initiator::Local, Kind::Transfer | Kind::Exception) => "we connected out and sent",
+        // Only a place with a country can be said to be abroad.
+        (Initiator::Remote, _) if episode.key.place.country().is_some() => "a client abroad pulled from us",
+        (Initiator::Remote, _) => "a client connected and pulled from us",
+        (Initiator::Unknown, _) => "nobody knows who opened: older than the agent, or without roles",
     }
 }
 

@@ -1,6 +1,6 @@
 //! An alert as a person wants to read it.
 //!
-//! Two forms: [`paragraph`] for a terminal (not wider than 96 columns unless a word is), [`line`] for logs.
+//! Two forms: [`paragraph`] for a terminal (not wider than 96 columns unless a word is), [`line()`] for logs.
 
 use crate::{
     alert::{Count, Destination, Episode, Kind, Level, Transition},
@@ -72,8 +72,7 @@ pub fn paragraph(context: &Context<'_>, transition: &Transition, style: Style) -
     if let Some(process) = episode.owner.process() {
         row("command", &process.command_line);
     }
-    let is_attempt = episode.kind == Kind::Attempt;
-    row("how", &how(episode, human::initiator(episode.key.initiator, is_attempt)));
+    row("how", &how(episode, human::initiator(episode)));
     row("how much", &how_much(episode));
     if episode.pre_existing {
         row("", "a socket is older than the agent: what left before its start is not counted");

@@ -5,7 +5,7 @@
 //! lines (counted) when nobody reads it; without a file, flushed standard output is all there is.
 //!
 //! **Faults**: a disk that is full, read-only or broken never stops the agent. Records wait in memory (bounded, see
-//! [`queue`]), [`Health`] says so, and on recovery they are written in order, followed by a gap record with exact
+//! `queue`), [`Health`] says so, and on recovery they are written in order, followed by a gap record with exact
 //! counts. A half-written batch is taken back; a line torn by a power cut is ended at start. A file that is
 //! renamed, removed or cut from outside (`logrotate`, with or without `copytruncate`) is noticed before each batch;
 //! [`Writer::reopen`] (SIGHUP) opens it again in any case, and ends the wait for a retry.
@@ -18,7 +18,8 @@
 //! **Repetition**: when lines were written but neither synced nor taken back, they are written again. A reader
 //! drops repetitions by `metadata.uid`.
 //!
-//! The work is done by one thread. Callers await room in its queue ([`QUEUE_BATCHES`]), never the disk.
+//! The work is done by one thread. Callers await its answer, and room in its queue of `QUEUE_BATCHES` batches when
+//! the disk stalls; no runtime is ever blocked.
 
 mod copy;
 mod engine;
