@@ -38,8 +38,8 @@ pub struct Site {
 /// The operator knows better than the databases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
-    /// Where the network is.
-    pub country: CountryCode,
+    /// Where the network is; [`Location::Unknown`] and [`Location::Anycast`] are answers too.
+    pub location: Location,
     /// Why the operator says so. Part of the evidence.
     pub reason: Arc<str>,
 }
@@ -107,7 +107,7 @@ impl Locator {
     fn decide_by_configuration(&self, address: IpAddr) -> Option<Decision> {
         if let Some((network, found)) = self.settings.overrides.lookup(address) {
             let source = Source::Override(Arc::clone(&found.reason));
-            return Some((Location::Country(found.country), source, Some(network)));
+            return Some((found.location.clone(), source, Some(network)));
         }
         let (network, site) = self.settings.sites.lookup(address)?;
         let location = Location::Site { name: Arc::clone(&site.name), country: site.country };
@@ -360,7 +360,7 @@ mod tests {
             "what was overruled stays on record"
         );
 
-        let correction = Override { country: code("CH"), reason: "moved, ticket 7".into() };
+        let correction = Override { location: Location::Country(code("CH")), reason: "moved, ticket 7".into() };
         settings.overrides.insert(net("20.1.2.0/24"), correction);
         let located = check(&settings, "20.1.2.3", "CH");
         assert_eq!(located.evidence.source, Source::Override("moved, ticket 7".into()));
