@@ -390,12 +390,19 @@ impl Probe {
     ///
     /// When there are too many interfaces.
     pub fn expect_interface(&self, ifindex: u32) -> Result<(), ProbeError> {
-        let map = map_fd(&self.ebpf, "INTERFACES")?;
-        if sys::lookup_per_cpu::<_, InterfaceCount>(map, &ifindex, self.cpus).ok().flatten().is_some() {
+        if self.interface_cells(ifindex).is_some() {
             return Ok(());
         }
+        let map = map_fd(&self.ebpf, "HIGH_INTERFACES")?;
         sys::update_per_cpu(map, &ifindex, InterfaceCount::default(), self.cpus)
-            .map_err(|error| ProbeError::Map { map: "INTERFACES", error })
+            .map_err(|error| ProbeError::Map { map: "HIGH_INTERFACES", error })
+    }
+
+    /// Low indexes always have cells, in an array; others once [`Self::expect_interface`] made them.
+    fn interface_cells(&self, ifindex: u32) -> Option<Vec<InterfaceCount>> {
+        ["INTERFACES", "HIGH_INTERFACES"].into_iter().find_map(|name| {
+            sys::lookup_per_cpu(map_fd(&self.ebpf, name).ok()?, &ifindex, self.cpus).ok().flatten()
+        })
     }
 
     /// Tells the programs how long packets may be on an interface.
@@ -408,10 +415,8 @@ impl Probe {
 
     /// What tc saw leave an interface since it was attached, summed over processors.
     pub fn interface_count(&self, ifindex: u32) -> Option<InterfaceCount> {
-        let map = map_fd(&self.ebpf, "INTERFACES").ok()?;
-        let cells: Vec<InterfaceCount> = sys::lookup_per_cpu(map, &ifindex, self.cpus).ok()??;
         let mut sum = InterfaceCount::default();
-        for cell in cells {
+        for cell in self.interface_cells(ifindex)? {
             for (total, part) in [
                 (&mut sum.socket, cell.socket),
                 (&mut sum.forwarded, cell.forwarded),

@@ -35,6 +35,10 @@ pub(crate) fn account(skb: *mut __sk_buff) {
     if maps::has_netns_helper() && maps::scope_netns() != 0 && netns_cookie(skb) != maps::scope_netns() {
         return;
     }
+    let state = maps::socket_state(sk);
+    if !state.is_null() && count_known(skb, state) {
+        return;
+    }
     let Some(mut packet) = Packet::read(skb, 0) else {
         // SAFETY: a plain field of the context.
         tell::lose(LOSS_UNPARSED, unsafe { (*skb).len } as u64);
@@ -46,7 +50,6 @@ pub(crate) fn account(skb: *mut __sk_buff) {
         // SAFETY: checked by the lookup.
         packet.fragment(unsafe { *mtu } as u64);
     }
-    let state = maps::socket_state(sk);
     if !state.is_null() {
         // SAFETY: checked above; one aligned load, so slot and generation belong together.
         let reference = unsafe { (*state).slot_ref };
@@ -58,6 +61,29 @@ pub(crate) fn account(skb: *mut __sk_buff) {
         }
     }
     count_elsewhere(skb, sk, state, &packet);
+}
+
+/// The usual packet of a socket that stays with its destination. False: not counted.
+#[inline(always)]
+fn count_known(skb: *mut __sk_buff, state: *mut SocketState) -> bool {
+    // SAFETY: checked by the caller; one aligned load, so slot and generation belong together.
+    let reference = unsafe { (*state).slot_ref };
+    let Some(slot) = SLOTS.get_ptr_mut(slot_of(reference)) else { return false };
+    let generation = generation_of(reference);
+    // Two copies of what follows, one per protocol: joined, they would pass everything through the stack.
+    if let Some(packet) = Packet::read_plain_ipv4(skb) {
+        serves(slot, generation, &packet) && {
+            count(slot, slot_of(reference), &packet);
+            true
+        }
+    } else if let Some(packet) = Packet::read_plain_ipv6(skb) {
+        serves(slot, generation, &packet) && {
+            count(slot, slot_of(reference), &packet);
+            true
+        }
+    } else {
+        false
+    }
 }
 
 /// The slot is still the one that was referred to, and for this destination. Comparing with the slot itself, not
@@ -88,7 +114,8 @@ fn count(slot: *mut Slot, slot_idx: u32, packet: &Packet) {
         return;
     }
     // SAFETY: as above.
-    let (payload, due) = unsafe { (load(&raw const (*hot).payload_bytes), load(&raw const (*hot).next_event_at)) };
+    let (payload, due) =
+        unsafe { (load(&raw const (*hot).payload_bytes), load(&raw const (*hot).next_event_at)) };
     // SAFETY: as above.
     add(unsafe { &raw mut (*hot).payload_bytes }, packet.payload_bytes);
     let payload = payload + packet.payload_bytes;
@@ -117,7 +144,8 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     }
     // SAFETY: `skb` is the context.
     let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
-    let mut key = IndexKey { cookie, remote_port: packet.remote_port, protocol: packet.protocol, ..EMPTY_KEY };
+    let mut key =
+        IndexKey { cookie, remote_port: packet.remote_port, protocol: packet.protocol, ..EMPTY_KEY };
     if !state.is_null() {
         // SAFETY: checked above.
         key.taken_for = unsafe { (*state).owner.pid };
@@ -277,15 +305,8 @@ fn take(skb: *mut __sk_buff, slot: *mut Slot, state: *mut SocketState, key: &Ind
     hot.active = 1;
 }
 
-const NOBODY: Stamp = Stamp {
-    start_boot_ns: 0,
-    cgroup_id: 0,
-    pid: 0,
-    uid: 0,
-    login_uid: u32::MAX,
-    _pad: 0,
-    comm: [0; 16],
-};
+const NOBODY: Stamp =
+    Stamp { start_boot_ns: 0, cgroup_id: 0, pid: 0, uid: 0, login_uid: u32::MAX, _pad: 0, comm: [0; 16] };
 
 #[inline(always)]
 fn netns_cookie(skb: *mut __sk_buff) -> u64 {

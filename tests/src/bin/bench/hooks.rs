@@ -49,7 +49,8 @@ pub(crate) fn load(lab: &Lab) -> Result<Probe> {
         slots: SLOTS,
         ring_bytes: RING_BYTES,
     };
-    let probe = Probe::load(&settings).context("load the programs (the bench needs Linux 6.6 with BTF, and root)")?;
+    let probe =
+        Probe::load(&settings).context("load the programs (the bench needs Linux 6.6 with BTF, and root)")?;
     probe.expect_interface(lab.ifindex()?)?;
     Ok(probe)
 }
@@ -84,7 +85,8 @@ impl Hooks {
     }
 
     fn at_interface(&self, name: &str) -> Result<OwnedFd> {
-        bpf::link(self.program(name)?, self.ifindex, bpf::TCX_EGRESS).with_context(|| format!("attach {name}"))
+        bpf::link(self.program(name)?, self.ifindex, bpf::TCX_EGRESS)
+            .with_context(|| format!("attach {name}"))
     }
 
     fn at_tracepoint(&self, name: &str) -> Result<OwnedFd> {

@@ -60,9 +60,10 @@ pub(crate) fn run(lab: &Arc<Lab>, scale: Scale, report: &mut Report) -> Result<(
     }
     report.table(Table {
         title: "First packet to user space",
-        text: "A new socket each time; sender and reader on different processors. From the time stamp that the \
+        text:
+            "A new socket each time; sender and reader on different processors. From the time stamp that the \
                program takes to the clock when the event is read. Events at close count as well."
-            .to_owned(),
+                .to_owned(),
         columns: vec!["load", "events", "median, us", "p99, us", "longest, us"],
         rows,
     });

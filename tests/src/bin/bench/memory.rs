@@ -53,7 +53,10 @@ pub(crate) fn run(lab: &Arc<Lab>, scale: Scale, report: &mut Report) -> Result<(
         text: format!("{}.", kernel.method()),
         columns: vec!["what", "measured"],
         rows: vec![
-            vec!["all maps and programs, loaded".into(), format!("{:.1} MiB", (loaded as f64 - before as f64) / MIB)],
+            vec![
+                "all maps and programs, loaded".into(),
+                format!("{:.1} MiB", (loaded as f64 - before as f64) / MIB),
+            ],
             vec!["the same, as `memlock` of the maps".into(), format!("{:.1} MiB", memlock as f64 / MIB)],
             vec![
                 format!("storage of a socket that sends ({sockets} sockets)"),
@@ -101,9 +104,13 @@ impl Kernel {
 
     pub(crate) const fn method(&self) -> &'static str {
         match self {
-            Self::Group { .. } => "`memory.kmem.usage_in_bytes` of a memory cgroup that holds only this process",
+            Self::Group { .. } => {
+                "`memory.kmem.usage_in_bytes` of a memory cgroup that holds only this process"
+            }
             Self::Unified(_) => "`kernel` in `memory.stat` of a cgroup that holds only this process",
-            Self::Host => "`Slab + VmallocUsed + Percpu` of the host (no memory cgroup here): an upper estimate",
+            Self::Host => {
+                "`Slab + VmallocUsed + Percpu` of the host (no memory cgroup here): an upper estimate"
+            }
         }
     }
 }
@@ -138,7 +145,8 @@ fn read_number(path: &Path) -> Result<u64> {
 }
 
 fn meminfo_bytes(name: &str) -> Result<u64> {
-    kib_line(&fs::read_to_string("/proc/meminfo")?, name).with_context(|| format!("no {name} in /proc/meminfo"))
+    kib_line(&fs::read_to_string("/proc/meminfo")?, name)
+        .with_context(|| format!("no {name} in /proc/meminfo"))
 }
 
 /// Memory of a process that is in RAM.
@@ -157,8 +165,11 @@ fn memlock_bytes() -> Result<u64> {
     for entry in fs::read_dir("/proc/self/fdinfo")? {
         // Descriptors of other threads come and go.
         let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
-        let field = |name| text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
-        if let (Some(id), Some(Ok(bytes))) = (field("map_id:"), field("memlock:").map(|value| value.parse::<u64>())) {
+        let field =
+            |name| text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+        if let (Some(id), Some(Ok(bytes))) =
+            (field("map_id:"), field("memlock:").map(|value| value.parse::<u64>()))
+        {
             maps.insert(id, bytes);
         }
     }

@@ -71,9 +71,10 @@ pub(crate) fn run(lab: &Arc<Lab>, scale: Scale, report: &mut Report) -> Result<(
     });
     report.table(Table {
         title: "Per run, as the kernel measures",
-        text: "`run_time_ns / run_cnt` of each program with everything attached, and of an empty program for \
+        text:
+            "`run_time_ns / run_cnt` of each program with everything attached, and of an empty program for \
                comparison: each figure includes about as much for the measurement itself."
-            .to_owned(),
+                .to_owned(),
         columns: vec!["sender", "`return 1`", "`account_egress`", "`stamp_sender`", "`frames_ethernet`"],
         rows: kernel_rows,
     });
@@ -98,9 +99,13 @@ pub(crate) fn sink(lab: &Lab, family: Family) -> Result<UdpSocket> {
 /// As many open files as this process may have; raising the limit itself takes rights that a container lacks.
 pub(crate) fn allow_many_sockets() -> Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("allow open files up to the limit")?;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .context("allow open files up to the limit")?;
     let needed = SOCKETS as u64 + 200;
-    ensure!(maximum.is_none_or(|maximum| maximum >= needed), "the bench needs {needed} open files: see ulimit -Hn");
+    ensure!(
+        maximum.is_none_or(|maximum| maximum >= needed),
+        "the bench needs {needed} open files: see ulimit -Hn"
+    );
     Ok(())
 }
 
@@ -158,7 +163,8 @@ fn row(workload: &str, family: Family, cost: &Cost) -> Vec<String> {
 
 /// The two families share their budgets.
 fn judge(report: &mut Report, workload: &str, family: Family, costs: &[Cost]) {
-    let added = |name| costs.iter().find(|cost| cost.name == name).map_or(f64::NAN, |cost| cost.added_ns.median);
+    let added =
+        |name| costs.iter().find(|cost| cost.name == name).map_or(f64::NAN, |cost| cost.added_ns.median);
     match (workload, family) {
         ("one known destination", family) => {
             let (owner, both, above) = match family {
