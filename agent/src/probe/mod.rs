@@ -254,7 +254,12 @@ impl Probe {
     ///
     /// When the descriptor cannot be watched.
     pub fn watch_flow_events(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        sys::watch(self.flow_events.as_fd().try_clone_to_owned()?)
+        sys::watch(self.flow_event_fd().try_clone_to_owned()?)
+    }
+
+    /// The same for those who wait without a runtime.
+    pub fn flow_event_fd(&self) -> BorrowedFd<'_> {
+        self.flow_events.as_fd()
     }
 
     /// Becomes readable when there are host events.

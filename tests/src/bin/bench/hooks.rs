@@ -182,11 +182,7 @@ fn read(mut probe: Probe, stop: &AtomicBool, seen: &Mutex<Seen>) -> Result<Probe
     let mut sweep_at = Instant::now() + Duration::from_secs(1);
     let patience = rustix::event::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
     while !stop.load(Ordering::Relaxed) {
-        {
-            // SAFETY: the descriptor belongs to the probe, which outlives the block.
-            let ring = unsafe { BorrowedFd::borrow_raw(probe.flow_event_fd()) };
-            poll(&mut [PollFd::new(&ring, PollFlags::IN)], Some(&patience))?;
-        }
+        poll(&mut [PollFd::new(&probe.flow_event_fd(), PollFlags::IN)], Some(&patience))?;
         let mut new = Seen::default();
         while let Some(event) = probe.next_flow_event() {
             let now = KernelTime::now();
@@ -195,7 +191,7 @@ fn read(mut probe: Probe, stop: &AtomicBool, seen: &Mutex<Seen>) -> Result<Probe
         }
         if Instant::now() >= sweep_at {
             sweep_at += Duration::from_secs(1);
-            probe.sweep(KernelTime::now(), |_| new.readings += 1)?;
+            probe.sweep(KernelTime::now(), |_| true, |_| new.readings += 1)?;
         }
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.latencies_ns.append(&mut new.latencies_ns);

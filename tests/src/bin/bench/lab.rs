@@ -14,7 +14,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
 };
 
@@ -179,6 +179,16 @@ impl Lab {
         let mut set = rustix::thread::CpuSet::new();
         set.set(*cpu.context("no processor")?);
         rustix::thread::sched_setaffinity(None, &set).context("stay on one processor")
+    }
+
+    /// Starts a program on the near side, free to use every processor.
+    pub(crate) fn spawn(&self, command: &mut Command) -> Result<Child> {
+        self.on(Side::Near, || {
+            let mut set = rustix::thread::CpuSet::new();
+            self.cpus.iter().for_each(|cpu| set.set(*cpu));
+            rustix::thread::sched_setaffinity(None, &set)?;
+            command.spawn().with_context(|| format!("start {}", command.get_program().display()))
+        })
     }
 
     /// Index of the near end of the cable.

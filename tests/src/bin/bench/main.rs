@@ -15,6 +15,7 @@
 //!
 //! Traffic stays between two namespaces, and every part is bounded in time.
 
+mod agent;
 mod bpf;
 mod datagrams;
 mod hooks;
@@ -57,6 +58,7 @@ enum Section {
     Sweep,
     Latency,
     Memory,
+    Agent,
 }
 
 /// Whether figures are wanted, or only proof of life.
@@ -109,6 +111,7 @@ fn measure(section: Section, lab: &Arc<Lab>, scale: Scale, report: &mut Report) 
         Section::Sweep => sweep::run(lab, scale, report),
         Section::Latency => latency::run(lab, scale, report),
         Section::Memory => memory::run(lab, scale, report),
+        Section::Agent => agent::run(lab, scale, report),
     }
 }
 

@@ -154,6 +154,21 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     kib_line(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:").context("no VmRSS")
 }
 
+/// How much of that are maps of the kernel side, which a process shares with the programs.
+pub(crate) fn resident_map_bytes(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+    let (mut sum, mut in_map) = (0, false);
+    for line in text.lines() {
+        // A mapping begins with its address range; what follows are fields with a colon.
+        if line.split(' ').next().is_some_and(|word| word.contains('-')) {
+            in_map = line.contains("bpf-map");
+        } else if in_map {
+            sum += kib_line(line, "Rss:").unwrap_or(0);
+        }
+    }
+    Ok(sum)
+}
+
 fn kib_line(text: &str, name: &str) -> Option<u64> {
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
     value.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
