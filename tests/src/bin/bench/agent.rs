@@ -56,7 +56,8 @@ pub(crate) fn run(lab: &Arc<Lab>, scale: Scale, report: &mut Report) -> Result<(
 fn memory_and_idle(lab: &Arc<Lab>, program: &Path, scale: Scale, report: &mut Report) -> Result<()> {
     let mut rows = Vec::new();
     let window = Duration::from_secs(scale.pick(20, 2));
-    for flows in [0, 1_000, 10_000, 100_000] {
+    let counts: &[u32] = scale.pick(&[0, 1_000, 10_000, 100_000], &[0, 10_000]);
+    for &flows in counts {
         let agent = Agent::start(lab, program, ONE_SITE)?;
         let pid = agent.pid();
         lab.on(Side::Near, || {

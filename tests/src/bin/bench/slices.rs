@@ -4,21 +4,39 @@
 //! alternates *off, on, off* within a fraction of a second; each such triple yields one difference and one ratio,
 //! and drift slower than the triple cancels out. Candidates take turns, so that they share what drift there is.
 
-use std::{
-    hint::black_box,
-    os::fd::OwnedFd,
-    time::{Duration, Instant},
-};
+use std::{hint::black_box, os::fd::OwnedFd, time::Duration};
 
 use anyhow::Result;
 
 use crate::stats::Quartiles;
+
+/// What time a unit of work takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// Processor time of the calling thread: for work that never waits. What other programs of the host take from
+    /// the processor in the meantime does not count.
+    Thread,
+    /// Time that passes: for work that waits for an answer.
+    Wall,
+}
+
+impl Clock {
+    fn now(self) -> Duration {
+        let id = match self {
+            Self::Thread => rustix::time::ClockId::ThreadCPUTime,
+            Self::Wall => rustix::time::ClockId::Monotonic,
+        };
+        let time = rustix::time::clock_gettime(id);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+}
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
     pub(crate) triples: usize,
     pub(crate) slice: Duration,
+    pub(crate) clock: Clock,
 }
 
 /// Something to attach for a slice.
@@ -51,14 +69,14 @@ pub(crate) fn compare(
     let mut loss = off.clone();
     for _ in 0..effort.triples {
         for (idx, candidate) in candidates.iter().enumerate() {
-            let before = slice(effort.slice, &mut work)?;
+            let before = slice(effort.clock, effort.slice, &mut work)?;
             let links = (candidate.attach)()?;
             // Attaching patches kernel code and fills caches; that is not the cost of a packet.
-            black_box(slice(effort.slice / 2, &mut work)?);
-            let on = slice(effort.slice, &mut work)?;
+            black_box(slice(effort.clock, effort.slice / 2, &mut work)?);
+            let on = slice(effort.clock, effort.slice, &mut work)?;
             drop(links);
-            black_box(slice(effort.slice / 2, &mut work)?);
-            let after = slice(effort.slice, &mut work)?;
+            black_box(slice(effort.clock, effort.slice / 2, &mut work)?);
+            let after = slice(effort.clock, effort.slice, &mut work)?;
             let without = f64::midpoint(before, after);
             off[idx].push(without);
             added[idx].push(on - without);
@@ -78,12 +96,12 @@ pub(crate) fn compare(
 }
 
 /// Nanoseconds per unit over one slice.
-fn slice(length: Duration, work: &mut impl FnMut() -> Result<u64>) -> Result<f64> {
-    let start = Instant::now();
+fn slice(clock: Clock, length: Duration, work: &mut impl FnMut() -> Result<u64>) -> Result<f64> {
+    let start = clock.now();
     let mut units = 0;
     loop {
         units += work()?;
-        let passed = start.elapsed();
+        let passed = clock.now() - start;
         if passed >= length {
             return Ok(passed.as_nanos() as f64 / units.max(1) as f64);
         }

@@ -16,7 +16,7 @@ use crate::{
     hooks::{self, Hooks, Reader},
     lab::{Family, Lab, SINK_PORT, Side},
     report::{Report, Table},
-    slices::{Candidate, Effort, compare},
+    slices::{Candidate, Clock, Effort, compare},
 };
 
 /// Bytes of a request, and of its answer.
@@ -24,28 +24,45 @@ const REQUEST_BYTES: usize = 64;
 /// Bytes per write of the bulk transfer.
 const BULK_BYTES: usize = 128 * 1024;
 
-const BULK: &str = "bulk transfer";
-const REQUEST: &str = "request and answer, one connection";
-const CONNECT_REQUEST: &str = "connect, request, answer, close";
-const CONNECT: &str = "connect, close";
-
 /// Does one unit of work, and says how much that was.
 type Work = Box<dyn FnMut() -> Result<u64>>;
 type Serve = fn(TcpStream) -> std::io::Result<()>;
+
+struct Workload {
+    name: &'static str,
+    unit: &'static str,
+    serve: Serve,
+    open: fn() -> Result<Work>,
+    /// Share of the rate that may be lost, in per cent.
+    limit: f64,
+}
+
+const WORKLOADS: [Workload; 4] = [
+    Workload { name: "bulk transfer", unit: "KiB", serve: discard, open: bulk, limit: 1.0 },
+    Workload { name: "request, answer", unit: "requests", serve: answer, open: requests, limit: 1.0 },
+    Workload {
+        name: "connect, request, answer, close",
+        unit: "connections",
+        serve: answer,
+        open: connections,
+        limit: 3.0,
+    },
+    Workload {
+        name: "connect, close",
+        unit: "connections",
+        serve: answer,
+        open: bare_connections,
+        limit: 3.0,
+    },
+];
 
 pub(crate) fn run(lab: &Arc<Lab>, scale: Scale, report: &mut Report) -> Result<()> {
     let probe = hooks::load(lab)?;
     let hooks = Hooks::new(&probe, lab)?;
     let reader = Reader::start(probe, lab);
-    let effort = Effort { triples: scale.pick(200, 3), slice: Duration::from_millis(8) };
-    let workloads: [(&'static str, &'static str, Serve, fn() -> Result<Work>, f64); 4] = [
-        (BULK, "KiB", discard, bulk, 1.0),
-        (REQUEST, "requests", answer, requests, 1.0),
-        (CONNECT_REQUEST, "connections", answer, connections, 3.0),
-        (CONNECT, "connections", answer, bare_connections, 3.0),
-    ];
+    let effort = Effort { triples: scale.pick(200, 3), slice: Duration::from_millis(8), clock: Clock::Wall };
     let mut rows = Vec::new();
-    for (workload, unit, serve, open, limit) in workloads {
+    for Workload { name, unit, serve, open, limit } in WORKLOADS {
         let listener = listen(lab)?;
         let server = Server::start(listener, lab, serve)?;
         let costs = lab.on(Side::Near, || {
@@ -59,13 +76,13 @@ pub(crate) fn run(lab: &Arc<Lab>, scale: Scale, report: &mut Report) -> Result<(
         drop(server);
         for cost in &costs {
             rows.push(vec![
-                workload.to_owned(),
+                name.to_owned(),
                 cost.name.to_owned(),
                 format!("{:.0} {unit}/s", 1e9 / cost.off_ns.median),
                 format!("{:.1}", cost.loss_percent),
             ]);
         }
-        report.budget(workload, "%", limit, costs.last().map_or(f64::NAN, |cost| cost.loss_percent.median));
+        report.budget(name, "%", limit, costs.last().map_or(f64::NAN, |cost| cost.loss_percent.median));
     }
     reader.stop()?;
     report.table(Table {
