@@ -72,7 +72,7 @@ pub struct HostEvent {
     pub _pad: u32,
     /// Command name.
     pub comm: [u8; 16],
-    /// Executable as given to execve, or path of the cgroup.
+    /// The file that is run (the interpreter, for a script), or the path of the cgroup.
     pub path: [u8; PATH_BYTES],
     /// Command line.
     pub args: [u8; ARGS_BYTES],

@@ -45,8 +45,8 @@ pub struct Offsets {
     pub mm_arg_start: u32,
     /// `mm_struct.arg_end`
     pub mm_arg_end: u32,
-    /// `linux_binprm.filename`
-    pub bprm_filename: u32,
+    /// `linux_binprm.interp`: the file that is really run, an interpreter for scripts
+    pub bprm_interp: u32,
     /// `cgroup.kn`
     pub cgroup_kn: u32,
     /// `kernfs_node.id`

@@ -22,4 +22,5 @@ pub mod flow;
 pub mod geo;
 pub mod policy;
 pub mod probe;
+pub mod process;
 pub mod record;

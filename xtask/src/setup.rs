@@ -5,7 +5,7 @@
 
 use std::{
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     packages::{self, COMPILER, LLVM_VERSIONS, PROGRAMS},
     tool,
-    toolchain::{self, Route},
+    toolchain::{self, ROUTE_VARIABLE, Route},
 };
 
 /// Tested with the LLVM versions in [`LLVM_VERSIONS`]; a newer one may drop their features.
@@ -60,8 +60,13 @@ fn check_components() -> Result<()> {
 
 fn install_packages() -> Result<()> {
     let mut missing = not_installed(PROGRAMS.iter().map(|(package, _)| (*package).to_owned()))?;
-    if Route::find().ok() != Some(Route::Nightly) {
-        missing.extend(not_installed(COMPILER.map(str::to_owned))?);
+    match Route::find() {
+        Ok(Route::Debian) => missing.extend(not_installed(COMPILER.map(str::to_owned))?),
+        Ok(Route::Nightly) => {}
+        // A toolchain that was asked for by name comes from rustup; the check at the end says what it lacks.
+        Err(_) if env::var_os(ROUTE_VARIABLE).is_some_and(|route| route == "nightly") => {}
+        // Installed ones are named too: apt upgrades them, should they be too old.
+        Err(_) => missing.extend(COMPILER.map(str::to_owned)),
     }
     let needs_llvm = toolchain::find_linker().is_err();
     if missing.is_empty() && !needs_llvm {
@@ -110,7 +115,7 @@ fn install_linker() -> Result<()> {
     tool::run(&mut cargo)
 }
 
-fn llvm_prefix(version: u32) -> std::path::PathBuf {
+fn llvm_prefix(version: u32) -> PathBuf {
     Path::new("/usr/lib").join(format!("llvm-{version}"))
 }
 

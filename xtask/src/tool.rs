@@ -69,9 +69,11 @@ pub(crate) fn line(command: &Command) -> String {
     words.join(" ")
 }
 
-/// Where the shell would find a program.
+/// Where the shell would find a program, or root's shell: users often lack the directories for administration.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?)
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|directory| directory.join(program))
         .find(|path| path.is_file())
 }

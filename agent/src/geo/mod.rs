@@ -1,6 +1,42 @@
 //! Where an address is, with the evidence for it.
 //!
-//! The types here are core: no files, no clock. Looking up lives in the submodules.
+//! The types here are core: no files, no clock. Looking up lives in the submodules, in the order in which an
+//! address meets them:
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`country`] | the country codes of ISO 3166-1, and which strings mean one |
+//! | [`prefix`] | a table of networks, asked for the longest match |
+//! | [`embedded_v4`] | takes the IPv4 address out of mapped, NAT64, 6to4 and Teredo addresses |
+//! | [`special`] | ranges that are never geolocated, and networks that are in many places |
+//! | [`fault`] | what can be wrong with a database file, in words for the operator |
+//! | [`mmdb`] | one MaxMind DB file in memory: read, bounded, hashed |
+//! | [`database`], [`asn`] | what a country file and an ASN file say about an address |
+//! | [`gate`] | is this file good enough to be used? |
+//! | [`embedded`] | the database inside this program, so that the first run works offline |
+//! | [`locator`] | asks all of the above and lets the databases vote |
+//! | [`reload`] | a file was replaced: take it, or keep the previous one and say why |
+//!
+//! Only `mmdb` opens files. Nothing here reads a clock but for one deadline in `mmdb`; the date that makes a
+//! database old or "from the future" is an argument.
+
+#![forbid(unsafe_code)]
+
+pub mod asn;
+pub mod country;
+pub mod database;
+pub mod embedded;
+pub mod embedded_v4;
+pub mod fault;
+pub mod gate;
+pub mod locator;
+pub mod mmdb;
+pub mod prefix;
+pub mod reload;
+pub mod special;
+
+#[cfg(test)]
+mod fixture;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -14,13 +50,22 @@ pub struct CountryCode([u8; 2]);
 
 /// Not a country code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a country code; accepted are ISO 3166-1 alpha-2 codes in upper case, such as US or DE")]
-pub struct CountryCodeError(pub String);
+#[error("\"{seen}\" is not a country code: {hint}")]
+pub struct CountryCodeError {
+    /// What was written.
+    pub seen: String,
+    /// What would be accepted instead.
+    pub hint: String,
+}
 
 impl CountryCode {
-    /// Two capital letters, without asking whether such a country exists (`geo::country` does).
+    /// Two capital letters, without asking whether such a country exists ([`CountryCode::parse`] does).
     pub const fn from_letters(letters: [u8; 2]) -> Option<Self> {
-        if letters[0].is_ascii_uppercase() && letters[1].is_ascii_uppercase() { Some(Self(letters)) } else { None }
+        if letters[0].is_ascii_uppercase() && letters[1].is_ascii_uppercase() {
+            Some(Self(letters))
+        } else {
+            None
+        }
     }
 
     /// The two letters.
@@ -77,7 +122,7 @@ pub enum Location {
     },
     /// Private address space (RFC 1918, ULA, shared address space) that no site maps.
     Private,
-    /// Never leaves the link: loopback, link-local, multicast, broadcast.
+    /// Never leaves the link: loopback, link-local, link-scope multicast, broadcast.
     Local,
     /// Nobody can say.
     Unknown(UnknownReason),

@@ -1,6 +1,18 @@
 //! May it go there?
 //!
 //! Pure decisions: never heard of aya, tokio, JSON, files or a clock.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | [`preset`] | country lists with a name, a date and a source |
+//! | [`glob`], [`workload`] | which senders a policy is about |
+//! | [`rules`] | one policy: lists, and what uncertain places mean |
+//! | [`exception`] | traffic that may go all the same, until an end |
+//! | [`engine`] | which policy is asked, and what it says; the order of precedence |
+//! | `reason` | why, as a sentence |
+//! | [`canonical`], [`describe`] | hash, differences and description of what is in force |
+//!
+//! Judge through [`PolicySet`]; the types below are what the rest of the agent needs to know.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -9,6 +21,27 @@ use crate::{
     flow::{Initiator, Owner, Protocol},
     geo::Located,
 };
+
+pub mod preset;
+
+pub mod glob;
+pub mod workload;
+
+pub mod rules;
+
+pub mod exception;
+
+pub mod engine;
+
+pub(crate) mod reason;
+
+pub mod canonical;
+pub mod describe;
+
+#[cfg(test)]
+mod fixture;
+
+pub use engine::PolicySet;
 
 /// What is judged.
 #[derive(Clone, Copy, Debug)]

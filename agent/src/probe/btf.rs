@@ -157,7 +157,7 @@ pub fn kernel_offsets(path: &Path) -> Result<Offsets, BtfError> {
         task_mm: offset("task_struct", "mm"),
         mm_arg_start: offset("mm_struct", "arg_start"),
         mm_arg_end: offset("mm_struct", "arg_end"),
-        bprm_filename: offset("linux_binprm", "filename"),
+        bprm_interp: offset("linux_binprm", "interp"),
         cgroup_kn: offset("cgroup", "kn"),
         kernfs_id: offset("kernfs_node", "id"),
         sock_family: offset("sock_common", "skc_family"),
@@ -186,7 +186,7 @@ mod tests {
         let offsets = kernel_offsets(path).expect("readable BTF");
         // sock_common has begun with two addresses, a hash and two ports since Linux 3.x.
         assert_eq!(offsets.sock_family, 16);
-        for offset in [offsets.task_tgid, offsets.task_mm, offsets.mm_arg_start, offsets.bprm_filename] {
+        for offset in [offsets.task_tgid, offsets.task_mm, offsets.mm_arg_start, offsets.bprm_interp] {
             assert_ne!(offset, 0, "{offsets:?}");
         }
     }

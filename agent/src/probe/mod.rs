@@ -7,11 +7,13 @@
 //! | `programs` | which program needs which kernel, and what is lost without it |
 //! | `slots` | readings of the counters, and how slots are taken back |
 //! | `edge` | which interfaces are the edge of the host |
+//! | `links` | the interfaces, as rtnetlink tells them |
 //! | `btf` | where this kernel keeps the few fields that the programs read |
 //! | `sys` | the system calls that aya does not wrap (all unsafe code of the agent) |
 
 pub mod btf;
 pub mod edge;
+pub mod links;
 pub mod programs;
 mod slots;
 mod sys;
@@ -426,7 +428,7 @@ fn load_unchecked(settings: &ProbeSettings, offsets: &Offsets, namespaces: bool)
         task_mm,
         mm_arg_start,
         mm_arg_end,
-        bprm_filename,
+        bprm_interp,
         cgroup_kn,
         kernfs_id,
         sock_family,
@@ -440,7 +442,7 @@ fn load_unchecked(settings: &ProbeSettings, offsets: &Offsets, namespaces: bool)
         task_mm,
         mm_arg_start,
         mm_arg_end,
-        bprm_filename,
+        bprm_interp,
         cgroup_kn,
         kernfs_id,
         sock_family,

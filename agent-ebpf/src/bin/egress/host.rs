@@ -22,8 +22,8 @@ use crate::{
 #[inline(always)]
 pub(crate) fn exec(bprm: *const c_void) {
     with_event(HOST_EXEC, |event, task| {
-        if offset!(bprm_filename) != 0 {
-            let name: u64 = peek(bprm as u64, offset!(bprm_filename));
+        if offset!(bprm_interp) != 0 {
+            let name: u64 = peek(bprm as u64, offset!(bprm_interp));
             read_path(event, name);
         }
         if offset!(task_mm) != 0 && offset!(mm_arg_start) != 0 && offset!(mm_arg_end) != 0 {

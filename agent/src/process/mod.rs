@@ -1,0 +1,185 @@
+//! Who owns a socket, tolerating that the owner is gone.
+//!
+//! The kernel side stamps sockets with process id, start time, users and cgroup; this room turns a stamp into an
+//! [`Owner`] with names. Names are collected when they are told (executions, forks, new cgroups), because a
+//! process may be gone before anybody asks; `/proc` is asked for what was there before the agent.
+//!
+//! | file | what for |
+//! |---|---|
+//! | `table` | processes by number, with start time, executable and command line |
+//! | `procfs` | what `/proc` says about one process |
+//! | `cgroups` | cgroup ids to paths, units and containers |
+//! | `sockets` | connections and listeners that are older than the agent |
+//! | `kernel_service` | the names of kernel threads that serve data |
+
+mod cgroups;
+mod kernel_service;
+pub mod procfs;
+pub mod sockets;
+mod table;
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use homeport_ebpf::{
+    event::{HOST_CGROUP, HOST_EXEC, HOST_EXIT, HOST_FORK, HostEvent},
+    slot::{QUALITY_SENDER, QUALITY_UNKNOWN, Stamp},
+};
+use uzers::{Users as _, UsersCache};
+
+use self::{
+    cgroups::Cgroups,
+    table::{Image, Table},
+};
+use crate::{
+    clock::KernelTime,
+    flow::{Actor, Owner, Process, Protocol, Quality, Workload},
+};
+
+/// Turns stamps into owners.
+pub struct Owners {
+    table: Table,
+    cgroups: Cgroups,
+    users: UsersCache,
+    known: HashMap<OwnerKey, Arc<Owner>>,
+}
+
+/// What makes two stamps the same owner.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct OwnerKey {
+    pid: u32,
+    start_boot_ns: u64,
+    uid: u32,
+    cgroup_id: u64,
+    quality: u8,
+    protocol: u8,
+}
+
+/// Owners remembered before those of ended processes are forgotten.
+const KNOWN_OWNERS: usize = 16_384;
+
+impl Owners {
+    /// Reads what runs on the host now. `cgroup_root` is where the cgroup2 hierarchy is mounted.
+    pub fn new(cgroup_root: &Path) -> Self {
+        Self {
+            table: Table::scan(),
+            cgroups: Cgroups::scan(cgroup_root),
+            users: UsersCache::new(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// A process or cgroup came or went.
+    pub fn observe(&mut self, event: &HostEvent) {
+        match event.kind {
+            HOST_EXEC => {
+                self.table.executed(event);
+                // The same process is somebody else now.
+                self.known.retain(|key, _| key.pid != event.pid);
+            }
+            HOST_FORK => self.table.forked(event),
+            HOST_EXIT => self.table.exited(event.pid, event.start_boot_ns, KernelTime(event.ktime_ns)),
+            HOST_CGROUP => self.cgroups.made(event.cgroup_id, text(&event.path, event.path_len)),
+            _ => {}
+        }
+    }
+
+    /// Forgets processes that ended a while ago.
+    pub fn retire(&mut self, now: KernelTime) {
+        self.table.retire(now);
+        if self.known.len() > KNOWN_OWNERS {
+            let table = &self.table;
+            self.known.retain(|key, _| table.contains(key.pid));
+        }
+    }
+
+    /// Processes known by number.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether no process is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The owner that a stamp speaks of. `socket_cgroup_id` is where the socket was made.
+    pub fn owner(&mut self, stamp: &Stamp, quality: u8, socket_cgroup_id: u64, protocol: Protocol) -> Arc<Owner> {
+        let cgroup_id = if stamp.cgroup_id != 0 { stamp.cgroup_id } else { socket_cgroup_id };
+        let key = OwnerKey {
+            pid: stamp.pid,
+            start_boot_ns: stamp.start_boot_ns,
+            uid: stamp.uid,
+            cgroup_id,
+            quality,
+            protocol: if stamp.pid == 0 { protocol.0 } else { 0 },
+        };
+        if let Some(owner) = self.known.get(&key) {
+            return Arc::clone(owner);
+        }
+        let workload = self.cgroups.workload(cgroup_id);
+        let owner = Arc::new(if stamp.pid == 0 {
+            nobody(protocol, workload)
+        } else {
+            self.process_owner(stamp, quality, workload)
+        });
+        self.known.insert(key, Arc::clone(&owner));
+        owner
+    }
+
+    /// An owner found afterwards, by searching the process table for the socket.
+    pub fn resolved(&mut self, pid: u32, socket_cgroup_id: u64) -> Option<Arc<Owner>> {
+        let status = procfs::status(pid)?;
+        let stamp = Stamp {
+            pid,
+            start_boot_ns: status.start_boot_ns,
+            uid: status.uid,
+            login_uid: procfs::login_uid(pid).unwrap_or(u32::MAX),
+            ..Stamp::default()
+        };
+        let workload = self.cgroups.workload(socket_cgroup_id);
+        let owner = self.process_owner(&stamp, QUALITY_UNKNOWN, workload);
+        Some(Arc::new(Owner { quality: Quality::Resolved, ..owner }))
+    }
+
+    fn process_owner(&mut self, stamp: &Stamp, quality: u8, workload: Workload) -> Owner {
+        let quality = if quality == QUALITY_SENDER { Quality::Exact } else { Quality::Inherited };
+        let comm = text(&stamp.comm, stamp.comm.len() as u32);
+        let Image { exe, command_line, kernel_thread } = self.table.image(stamp.pid, stamp.start_boot_ns, comm);
+        if kernel_thread {
+            return Owner { actor: Actor::Kernel(kernel_service::name(comm).into()), workload, quality };
+        }
+        let process = Process {
+            pid: stamp.pid,
+            start_boot_ns: stamp.start_boot_ns,
+            exe,
+            command_line,
+            uid: stamp.uid,
+            user: self
+                .users
+                .get_user_by_uid(stamp.uid)
+                .map(|user| Arc::from(user.name().to_string_lossy().as_ref())),
+            login_uid: (stamp.login_uid != u32::MAX).then_some(stamp.login_uid),
+        };
+        Owner { actor: Actor::Process(process), workload, quality }
+    }
+}
+
+/// A socket that nobody stamped: the kernel's own, or one older than the agent that has not sent since.
+fn nobody(protocol: Protocol, workload: Workload) -> Owner {
+    let actor = match protocol {
+        Protocol::ICMP | Protocol::ICMPV6 => Actor::Kernel("icmp".into()),
+        Protocol(2) => Actor::Kernel("igmp".into()),
+        _ => Actor::Unowned,
+    };
+    Owner { actor, workload, quality: Quality::Unknown }
+}
+
+/// The text in a fixed buffer, up to its length or the first zero byte.
+fn text(bytes: &[u8], length: u32) -> &str {
+    let bytes = bytes.get(..length as usize).unwrap_or(bytes);
+    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
+    }
+}
