@@ -49,16 +49,27 @@ impl Agent {
     ///
     /// When it ends or hangs before that, with its log.
     pub fn start(lab: &Lab, settings: &Settings) -> Result<Self> {
-        let mut agent = Self::launch(lab, settings, tempfile::tempdir()?)?;
+        let directory = tempfile::tempdir()?;
+        let toml = settings.toml(directory.path());
+        Self::start_with(lab, settings, directory, &toml)
+    }
+
+    /// The same with a file of configuration that is not just its settings, in a directory that exists.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn start_with(lab: &Lab, settings: &Settings, directory: TempDir, toml: &str) -> Result<Self> {
+        let mut agent = Self::launch(lab, settings, directory, toml)?;
         match agent.wait_until("READY=1") {
             Ok(()) => Ok(agent),
             Err(error) => bail!("{error:#}\n{}", agent.log()),
         }
     }
 
-    fn launch(lab: &Lab, settings: &Settings, directory: TempDir) -> Result<Self> {
+    fn launch(lab: &Lab, settings: &Settings, directory: TempDir, toml: &str) -> Result<Self> {
         let config = directory.path().join("homeport.toml");
-        fs::write(&config, settings.toml(directory.path()))?;
+        fs::write(&config, toml)?;
         let notify_path = directory.path().join("notify.sock");
         let notify = UnixDatagram::bind(&notify_path)?;
         notify.set_read_timeout(Some(Duration::from_millis(100)))?;
@@ -140,6 +151,11 @@ impl Agent {
     /// The directory of all its files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// What it has printed to its standard output since the last call.
+    pub fn printed(&self) -> impl Iterator<Item = String> {
+        self.process.lines()
     }
 
     /// Its process id.

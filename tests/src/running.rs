@@ -72,6 +72,11 @@ impl Running {
         }
     }
 
+    /// The lines it has printed since the last call, whatever they are.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.lines.try_iter()
+    }
+
     /// Writes a line to its standard input.
     ///
     /// # Errors

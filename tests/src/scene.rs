@@ -53,6 +53,15 @@ impl Scene {
     /// When it does not start.
     pub fn start_in(lab: Lab, settings: &Settings) -> Result<Self> {
         let agent = Agent::start(&lab, settings)?;
+        Self::watched(lab, agent)
+    }
+
+    /// A lab with an agent that runs already.
+    ///
+    /// # Errors
+    ///
+    /// When the agent does not answer.
+    pub fn watched(lab: Lab, agent: Agent) -> Result<Self> {
         let before = sample(&lab, &agent)?;
         Ok(Self { agent, lab, before })
     }
@@ -85,6 +94,15 @@ impl Scene {
             after.flows.check_sum()?;
             Ok(after.flows)
         })
+    }
+
+    /// What the card has sent since the start.
+    ///
+    /// # Errors
+    ///
+    /// When the card is gone.
+    pub fn sent_by_card(&self) -> Result<Nic> {
+        Ok(self.lab.nic()?.since(self.before.nic))
     }
 
     /// Payload that may have left more than once: at most so many bytes.
