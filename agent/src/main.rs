@@ -1,2 +1,2 @@
 //! agent
-fn main(){}
+fn main() {}

@@ -166,7 +166,7 @@ pub(super) static GEO: Keys = Keys {
 pub(super) static SITE: Keys = Keys {
     header: "[[site]]",
     about: "The operator's own networks in one place, private ones above all. A site wins over every database. \
-            Where networks contain each other, the longer prefix wins.",
+            Where networks of sites contain each other, the longer prefix wins.",
     list: &[
         key("name", "text", Shown::Required("\"frankfurt\""), "Its name, unique among sites."),
         key("country", "ISO 3166-1 code", Shown::Required("\"DE\""), "The country it is in."),
@@ -181,7 +181,8 @@ pub(super) static SITE: Keys = Keys {
 
 pub(super) static OVERRIDE: Keys = Keys {
     header: "[[override]]",
-    about: "A correction of the databases, with its reason. It is evidence: every record that rests on it says so.",
+    about: "A correction of the databases, with its reason. It wins over sites too, whichever prefix is longer. It is \
+            evidence: every record that rests on it says so.",
     list: &[
         key("network", "network or address", Shown::Required("\"203.0.113.0/24\""), "What is corrected."),
         key("country", "ISO 3166-1 code, `unknown` or `anycast`", Shown::Required("\"SG\""), "Where it is."),

@@ -3,6 +3,10 @@
 //! A *flow* is (owner, remote address, protocol, service port, initiator, sensor) with the bytes that left.
 //! This module has never heard of aya, tokio, JSON or a clock.
 
+pub mod class;
+mod owners;
+pub mod table;
+
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::clock::KernelTime;

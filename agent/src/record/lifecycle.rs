@@ -1,0 +1,192 @@
+//! What happened to the agent itself, as OCSF Application Lifecycle (class 6002).
+//!
+//! OCSF knows start and stop; the rest is activity 99 (Other) under our own name. All of it is evidence: who reads
+//! "nothing left" must also read that the agent was there, with which policy, and what it could not see.
+
+use serde::Serialize;
+
+use crate::record::{Context, Record, SCHEMA, finding::DatabaseExtra, human, ocsf};
+
+const CLASS: ocsf::Class = ocsf::Class {
+    category_uid: 6,
+    category_name: "Application Activity",
+    class_uid: 6002,
+    class_name: "Application Lifecycle",
+    profiles: &["host"],
+};
+
+/// What happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The agent watches from now on.
+    Start {
+        /// Hash of the policy in force.
+        policy_hash: String,
+        /// Names of the policies, in order.
+        policies: Vec<String>,
+        /// The databases, in order.
+        databases: Vec<DatabaseExtra>,
+        /// What it cannot see on this host, in words.
+        not_covered: Vec<String>,
+    },
+    /// The agent stops watching.
+    Stop {
+        /// Why.
+        reason: String,
+        /// Everything was written before the grace period ended.
+        drained: bool,
+    },
+    /// Another policy is in force.
+    PolicyChange {
+        /// Hash before.
+        before_hash: String,
+        /// Hash from now on.
+        after_hash: String,
+        /// What differs, one line each.
+        changes: Vec<String>,
+    },
+    /// A policy file was refused; the one before stays in force.
+    PolicyRejected {
+        /// Hash of the policy that stays.
+        policy_hash: String,
+        /// All faults.
+        faults: Vec<String>,
+    },
+    /// Another database answers.
+    DatabaseChange {
+        /// Before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        before: Option<DatabaseExtra>,
+        /// From now on.
+        after: DatabaseExtra,
+    },
+    /// A database file was refused; the one before stays.
+    DatabaseRejected {
+        /// File name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A part does not do what it promises.
+    Degraded {
+        /// Which part.
+        part: String,
+        /// Why.
+        reason: String,
+    },
+    /// It does again.
+    Recovered {
+        /// Which part.
+        part: String,
+        /// For how long it did not.
+        degraded_ms: u64,
+    },
+    /// Records are missing.
+    Gap(Gap),
+}
+
+/// Records that could not be written and no longer fit in memory. Their sequence numbers are missing in the file,
+/// except for lines that a broken disk wrote, did not confirm, and did not let us take back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// Since when records could not be written, milliseconds since 1970.
+    pub since: i64,
+    /// Why.
+    pub reason: String,
+    /// Interval records dropped.
+    pub intervals: u64,
+    /// Updates of episodes dropped.
+    pub updates: u64,
+    /// Opens, closes and lifecycle records dropped.
+    pub transitions: u64,
+    /// Lowest sequence number dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_sequence: Option<u64>,
+    /// Highest sequence number dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_sequence: Option<u64>,
+}
+
+impl Gap {
+    /// Records dropped.
+    pub const fn total(&self) -> u64 {
+        self.intervals.saturating_add(self.updates).saturating_add(self.transitions)
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the names are OCSF's")]
+pub struct Lifecycle {
+    #[serde(flatten)]
+    pub base: ocsf::Base,
+    pub app: ocsf::Product,
+    pub unmapped: ocsf::Unmapped<Extra>,
+}
+
+/// `unmapped.homeport` of a lifecycle record.
+#[derive(Clone, Debug, Serialize)]
+pub struct Extra {
+    /// Version of this object.
+    pub schema: u32,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Builds the record of an event.
+pub fn lifecycle(context: &Context<'_>, event: Event) -> Record {
+    use ocsf::Severity;
+    let other = |name| (99, name);
+    let (activity, severity, message) = match &event {
+        Event::Start { policy_hash, .. } => {
+            let hash = policy_hash.get(..12).unwrap_or(policy_hash);
+            ((3, "Start"), Severity::INFORMATIONAL, format!("homeport watches; policy {hash}"))
+        }
+        Event::Stop { reason, .. } => {
+            ((4, "Stop"), Severity::INFORMATIONAL, format!("homeport stops: {reason}"))
+        }
+        Event::PolicyChange { changes, .. } => (
+            other("Policy Change"),
+            Severity::INFORMATIONAL,
+            format!("another policy is in force: {}", human::counted(changes.len() as u64, "change")),
+        ),
+        Event::PolicyRejected { faults, .. } => (
+            other("Policy Rejected"),
+            Severity::MEDIUM,
+            format!(
+                "a policy was refused with {}; the one before stays in force",
+                human::counted(faults.len() as u64, "fault")
+            ),
+        ),
+        Event::DatabaseChange { after, .. } => (
+            other("Database Change"),
+            Severity::INFORMATIONAL,
+            format!("database {} built {} answers", after.name, after.built),
+        ),
+        Event::DatabaseRejected { name, reason } => (
+            other("Database Rejected"),
+            Severity::MEDIUM,
+            format!("database {name} was refused: {reason}; the one before stays"),
+        ),
+        Event::Degraded { part, reason } => {
+            (other("Degraded"), Severity::HIGH, format!("{part} is degraded: {reason}"))
+        }
+        Event::Recovered { part, degraded_ms } => (
+            other("Recovered"),
+            Severity::INFORMATIONAL,
+            format!("{part} works again after {} ms", human::number(*degraded_ms)),
+        ),
+        Event::Gap(gap) => (
+            other("Gap"),
+            Severity::HIGH,
+            format!("{} could not be written and are lost", human::counted(gap.total(), "record")),
+        ),
+    };
+    Record::Lifecycle(Box::new(Lifecycle {
+        base: ocsf::Base::new(context, CLASS, activity, severity, message),
+        app: ocsf::Product::of(context.origin),
+        unmapped: ocsf::Unmapped { homeport: Extra { schema: SCHEMA, event } },
+    }))
+}

@@ -1,0 +1,74 @@
+//! What the end of a record file says: where the numbering stands, and whether its last line is torn.
+//!
+//! A power cut can leave half a line, or (on some file systems) a run of zero bytes. Neither may make the next
+//! record unreadable, so the writer ends such a line with a newline before it appends.
+
+use serde::Deserialize;
+
+/// Bytes read from the end of the file. A record stays below 64 KiB, so this holds many.
+pub const MAX_TAIL_BYTES: usize = 1 << 20;
+
+/// Largest number that every JSON reader takes exactly. A larger one in a damaged line must not stop the counting.
+const MAX_SEQUENCE: u64 = (1 << 53) - 1;
+
+/// The end of a record file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// Highest `metadata.sequence` of the lines that can be read.
+    pub last_sequence: Option<u64>,
+    /// Bytes after the last newline.
+    pub torn_bytes: usize,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    sequence: u64,
+}
+
+/// Reads the end of a file. The first line may be cut: it counts if it can be read, and is ignored otherwise.
+pub fn inspect(bytes: &[u8]) -> Tail {
+    let torn_bytes = bytes.iter().rev().take_while(|byte| **byte != b'\n').count();
+    let last_sequence = bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Line>(line).ok())
+        .map(|line| line.metadata.sequence)
+        .filter(|sequence| *sequence <= MAX_SEQUENCE)
+        .max();
+    Tail { last_sequence, torn_bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_file_is_understood_however_it_looks() {
+        let cases: [(&[u8], Option<u64>, usize); 11] = [
+            (b"", None, 0),
+            (b"\n", None, 0),
+            (b"{\"metadata\":{\"sequence\":7}}\n", Some(7), 0),
+            (b"{\"metadata\":{\"sequence\":7}}\n{\"metadata\":{\"sequ", Some(7), 18),
+            // Complete but for its newline: it counts, and needs one.
+            (b"{\"metadata\":{\"sequence\":8}}", Some(8), 27),
+            (b"{\"metadata\":{\"sequence\":7}}\n\0\0\0\0", Some(7), 4),
+            (b"quence\":6}}\n{\"metadata\":{\"sequence\":7}}\n", Some(7), 0),
+            (b"{\"metadata\":{\"sequence\":18446744073709551615}}\n", None, 0),
+            (b"{\"metadata\":{\"sequence\":-1}}\n", None, 0),
+            (b"{\"metadata\":{\"sequence\":9}}\nnot ours\n{}\n", Some(9), 0),
+            (b"\xff\xfe\n\xff", None, 1),
+        ];
+        for (bytes, last_sequence, torn_bytes) in cases {
+            assert_eq!(
+                inspect(bytes),
+                Tail { last_sequence, torn_bytes },
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
+        }
+    }
+}
