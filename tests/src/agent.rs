@@ -1,6 +1,7 @@
 //! The real agent, in the lab.
 
 use std::{
+    ffi::OsString,
     fs,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
@@ -74,8 +75,10 @@ impl Agent {
         let notify = UnixDatagram::bind(&notify_path)?;
         notify.set_read_timeout(Some(Duration::from_millis(100)))?;
         let log = fs::File::create(directory.path().join("log"))?;
-        let mut command = lab.command(Host::Storage, binary()?);
+        let mut words = settings.wrapper.iter().map(OsString::from).chain([binary()?.into_os_string()]);
+        let mut command = lab.command(Host::Storage, words.next().context("a program")?);
         command
+            .args(words)
             .arg("run")
             .arg("--config")
             .arg(&config)

@@ -47,9 +47,11 @@ pub enum Host {
     Foreign,
     /// In a country that is denied by name.
     Denied,
+    /// A container on the storage host, 10.20.0.2 (US), that sends through it. See [`Lab::add_guest`].
+    Guest,
 }
 
-use Host::{Approved, Denied, Foreign, Router, Storage};
+use Host::{Approved, Denied, Foreign, Guest, Router, Storage};
 
 /// Version of the internet protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,8 @@ impl Family {
 }
 
 impl Host {
-    const ALL: [Self; 5] = [Storage, Router, Approved, Foreign, Denied];
+    const BUILT: [Self; 5] = [Storage, Router, Approved, Foreign, Denied];
+    /// At the ends of the picture.
     const LEAVES: [Self; 4] = [Storage, Approved, Foreign, Denied];
 
     const fn name(self) -> &'static str {
@@ -76,6 +79,7 @@ impl Host {
             Approved => "approved",
             Foreign => "foreign",
             Denied => "denied",
+            Guest => "guest",
         }
     }
 
@@ -87,6 +91,8 @@ impl Host {
             (Family::V4, Approved) => IpAddr::V4(Ipv4Addr::new(198, 51, 100, 10)),
             (Family::V4, Foreign) => IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)),
             (Family::V4, Denied) => IpAddr::V4(Ipv4Addr::new(203, 0, 113, 130)),
+            (Family::V4, Guest) => IpAddr::V4(Ipv4Addr::new(10, 20, 0, 2)),
+            (Family::V6, Guest) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0x20, 0, 0, 0, 2)),
             (Family::V6, Storage) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 0x10)),
             (Family::V6, Router) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 1)),
             (Family::V6, Approved) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0x51, 0, 0, 0, 0x10)),
@@ -98,7 +104,7 @@ impl Host {
     /// The country that [`crate::settings`] puts it in.
     pub const fn country(self) -> &'static str {
         match self {
-            Storage | Router | Approved => "US",
+            Storage | Router | Approved | Guest => "US",
             Foreign => "DE",
             Denied => "CN",
         }
@@ -108,6 +114,7 @@ impl Host {
     const fn link(self) -> (u8, &'static str, &'static str) {
         match self {
             Storage | Router => (24, "192.0.2.1", "2001:db8:0:2::1"),
+            Guest => (24, "10.20.0.1", "2001:db8:0:20::1"),
             Approved => (24, "198.51.100.1", "2001:db8:0:51::1"),
             Foreign => (25, "203.0.113.1", "2001:db8:0:113::1"),
             Denied => (25, "203.0.113.129", "2001:db8:0:130::1"),
@@ -170,7 +177,7 @@ impl Lab {
     }
 
     fn build(&self) -> Result<()> {
-        for host in Host::ALL {
+        for host in Host::BUILT {
             run(Command::new("ip").args(["netns", "add", &self.namespace(host)]))?;
             self.shell(host, SILENCE)?;
         }
@@ -204,6 +211,35 @@ impl Lab {
         let offloads =
             ["tso", "gso", "gro", "tx-udp-segmentation"].map(|name| format!("{name} off")).join(" ");
         self.shell(Storage, &format!("ethtool -K eth0 {offloads} >/dev/null"))
+    }
+
+    /// A container on the storage host, as container engines do it: a bridge, and a virtual cable into it.
+    ///
+    /// # Errors
+    ///
+    /// When a command fails.
+    pub fn add_guest(&self) -> Result<()> {
+        run(Command::new("ip").args(["netns", "add", &self.namespace(Guest)]))?;
+        self.shell(Guest, SILENCE)?;
+        let (prefix, gateway, _) = Guest.link();
+        let lines = [
+            "link add br0 type bridge".to_owned(),
+            format!("address add {gateway}/{prefix} dev br0"),
+            format!("link add guest0 type veth peer name eth0 netns {}", self.namespace(Guest)),
+            "link set guest0 master br0".to_owned(),
+            "link set guest0 up".to_owned(),
+            "link set br0 up".to_owned(),
+        ];
+        self.ip_batch(Storage, &lines)?;
+        self.shell(Storage, "echo 1 >/proc/sys/net/ipv4/ip_forward")?;
+        let lines = [
+            "link set lo up".to_owned(),
+            format!("address add {}/{prefix} dev eth0", Guest.address(Family::V4)),
+            "link set eth0 up".to_owned(),
+            format!("route add default via {gateway}"),
+        ];
+        self.ip_batch(Guest, &lines)?;
+        self.wait_for_silence()
     }
 
     /// The name of a host's namespace, as `ip netns` knows it.
@@ -318,8 +354,10 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for host in Host::ALL {
-            remove(&self.namespace(host));
+        for host in Host::BUILT.into_iter().chain([Guest]) {
+            if self.namespace_file(host).exists() {
+                remove(&self.namespace(host));
+            }
         }
     }
 }

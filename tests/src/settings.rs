@@ -19,6 +19,8 @@ pub struct Settings {
     pub geo: String,
     /// Where records go, below the agent's directory.
     pub records: String,
+    /// Words before the agent's command line, such as `unshare --mount`.
+    pub wrapper: &'static [&'static str],
 }
 
 impl Default for Settings {
@@ -31,6 +33,7 @@ impl Default for Settings {
             more: String::new(),
             geo: String::new(),
             records: "records.jsonl".to_owned(),
+            wrapper: &[],
         }
     }
 }
@@ -41,7 +44,7 @@ impl Settings {
     /// Documentation addresses are in no country; sites put them there.
     pub fn toml(&self, directory: &Path) -> String {
         let directory = directory.display();
-        let Self { quiet_secs, interval_secs, policies, more, geo, records } = self;
+        let Self { quiet_secs, interval_secs, policies, more, geo, records, .. } = self;
         let mut text = format!(
             "[host]\nname = \"storage-1\"\n\n\
              [geo]\n{geo}\n\n\

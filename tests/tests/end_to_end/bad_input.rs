@@ -22,6 +22,9 @@ const EXIT_CONFIGURATION: i32 = 3;
 /// Rights are missing.
 const EXIT_RIGHTS: i32 = 4;
 
+/// Nobody answers on the control socket.
+const EXIT_NO_AGENT: i32 = 7;
+
 /// Writes the file and starts the agent, which must refuse.
 fn run_refused(toml: &str) -> Result<Output> {
     let lab = Lab::new()?;
@@ -189,4 +192,32 @@ fn an_interface_may_vanish_and_another_one_come() {
             Ok(())
         })
     });
+}
+
+#[test]
+fn a_directory_that_is_no_cgroup_is_refused() {
+    let toml = lab_settings("").replace("[host]", "[host]\ncgroup = \"/tmp\"");
+    check_refused(&toml, EXIT_CONFIGURATION, &["host.cgroup", "/tmp"]);
+}
+
+#[test]
+fn on_a_host_without_a_cgroup2_mount_the_agent_makes_one_of_its_own() {
+    let without_cgroups =
+        &["unshare", "--mount", "sh", "-ec", "umount --lazy --all --types cgroup2; exec \"$@\"", "sh"];
+    let settings = Settings { wrapper: without_cgroups, ..Settings::default() };
+    scene(&settings, |scene| {
+        let at = sink_at(Host::Foreign, Family::V4);
+        let _sink = scene.lab.listener(Host::Foreign, "tcp-sink", at, "")?;
+        let sent = scene.lab.send(Host::Storage, &format!("tcp-push --to {at} --bytes 100000"))?;
+        let flows = scene.accounted()?;
+        check_violation(&flows, (Host::Foreign, Family::V4), "tcp", sent, scene.resent()?).map(drop)
+    });
+}
+
+#[test]
+fn a_command_that_needs_a_running_agent_says_that_there_is_none() {
+    let mut command = Command::new(agent::binary().expect("the agent"));
+    let output =
+        command.args(["flows", "--socket", "/nonexistent/control.sock"]).output().expect("it starts");
+    check_output(&output, EXIT_NO_AGENT, &["/nonexistent/control.sock"]);
 }

@@ -11,6 +11,7 @@ mod latency;
 mod output;
 mod owner;
 mod scanner;
+mod socketless;
 mod tcp;
 mod udp;
 
