@@ -19,9 +19,18 @@ pub struct Flows {
     /// Everything that left sockets of this host, or left without one.
     pub totals: Volume,
     /// What the kernel side could not count, by cause.
-    pub losses: serde_json::Map<String, serde_json::Value>,
+    pub losses: Vec<Loss>,
     /// The edge.
     pub interfaces: Vec<Interface>,
+}
+
+/// One cause of loss.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Loss {
+    pub cause: String,
+    pub events: u64,
+    pub bytes: u64,
 }
 
 /// Bytes and packets.
@@ -137,6 +146,17 @@ impl Flows {
             "rows {rows} + overflow {overflow} != total {}",
             self.totals.wire_bytes
         );
+        Ok(())
+    }
+
+    /// Nothing was lost.
+    ///
+    /// # Errors
+    ///
+    /// With what was.
+    pub fn check_no_loss(&self) -> Result<()> {
+        let lost: Vec<&Loss> = self.losses.iter().filter(|loss| loss.events > 0).collect();
+        ensure!(lost.is_empty(), "lost: {lost:?}");
         Ok(())
     }
 

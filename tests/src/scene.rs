@@ -1,6 +1,6 @@
 //! A lab with a running agent, and the comparison of what it says with what the network card counted.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -15,7 +15,10 @@ use crate::{
 /// A full-sized TCP segment of the lab carries at most this much.
 const MAX_SEGMENT_BYTES: u64 = 1460;
 
-/// The agent reads its maps each second; two of them, and a slow machine.
+/// The agent reads its maps this often.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Two sweeps, and a slow machine.
 const SWEEPS: Duration = Duration::from_secs(6);
 
 /// See the module. The agent goes first when this is dropped.
@@ -52,17 +55,27 @@ impl Scene {
     ///
     /// When it does not start.
     pub fn start_in(lab: Lab, settings: &Settings) -> Result<Self> {
+        let silent = lab.nic()?;
         let agent = Agent::start(&lab, settings)?;
-        Self::watched(lab, agent)
+        Self::watched(lab, agent, silent)
     }
 
-    /// A lab with an agent that runs already.
+    /// A lab with an agent that runs already; the card had sent `silent` when it was started.
     ///
     /// # Errors
     ///
     /// When the agent does not answer.
-    pub fn watched(lab: Lab, agent: Agent) -> Result<Self> {
-        let before = sample(&lab, &agent)?;
+    pub fn watched(lab: Lab, agent: Agent, silent: Nic) -> Result<Self> {
+        let mut before = sample(&lab, &agent)?;
+        while before.nic != silent {
+            // Something left while the agent started. What it saw of that must be in its table first.
+            thread::sleep(2 * SWEEP);
+            let earlier = before.nic;
+            before = sample(&lab, &agent)?;
+            if before.nic == earlier {
+                break;
+            }
+        }
         Ok(Self { agent, lab, before })
     }
 
@@ -92,6 +105,7 @@ impl Scene {
             };
             ensure!(seen == sent, "the card sent {sent:?}, tc saw {seen:?}: {:#?}", after.flows.interfaces);
             after.flows.check_sum()?;
+            after.flows.check_no_loss()?;
             Ok(after.flows)
         })
     }

@@ -48,8 +48,9 @@ fn a_full_disk_delays_records_and_loses_none() {
     let directory = TempDir::new().expect("a directory");
     let usual = directory.path().join("records.jsonl").display().to_string();
     let toml = settings.toml(directory.path()).replace(&usual, &records.display().to_string());
+    let silent = lab.nic().expect("a card");
     let agent = Agent::start_with(&lab, &settings, directory, &toml).expect("the agent starts");
-    let mut scene = Scene::watched(lab, agent).expect("it answers");
+    let mut scene = Scene::watched(lab, agent, silent).expect("it answers");
     let outcome = (|| -> Result<()> {
         let filler = disk.path().join("filler");
         // The kernel stops the write where the disk ends.
