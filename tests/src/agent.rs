@@ -80,6 +80,7 @@ impl Agent {
         command
             .args(words)
             .arg("run")
+            .args(settings.arguments)
             .arg("--config")
             .arg(&config)
             .env("NOTIFY_SOCKET", &notify_path)

@@ -19,6 +19,8 @@ pub struct Settings {
     pub geo: String,
     /// Where records go, below the agent's directory.
     pub records: String,
+    /// Words after `homeport run`, such as `--human`.
+    pub arguments: &'static [&'static str],
     /// Words before the agent's command line, such as `unshare --mount`.
     pub wrapper: &'static [&'static str],
 }
@@ -33,6 +35,7 @@ impl Default for Settings {
             more: String::new(),
             geo: String::new(),
             records: "records.jsonl".to_owned(),
+            arguments: &[],
             wrapper: &[],
         }
     }

@@ -66,7 +66,12 @@ fn demo() -> Result<()> {
         indent(POLICY)
     );
 
-    let settings = Settings { policies: POLICY.to_owned(), quiet_secs: 2, ..Settings::default() };
+    let settings = Settings {
+        policies: POLICY.to_owned(),
+        quiet_secs: 2,
+        arguments: &["--human"],
+        ..Settings::default()
+    };
     let mut scene = Scene::start(&settings).context("start the lab and the agent")?;
     println!("The agent watches the storage host (process {}).", scene.agent.pid());
 
