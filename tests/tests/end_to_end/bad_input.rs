@@ -93,7 +93,7 @@ fn check_reports_what_run_would_refuse() {
     let path = directory.path().join("homeport.toml");
     fs::write(&path, lab_settings("[[policy]]\nname = \"a\"\npreset = \"eu-only\"\n")).expect("written");
     let mut command = Command::new(agent::binary().expect("the agent"));
-    let output = command.arg("check").arg(&path).output().expect("it starts");
+    let output = command.args(["check", "--config"]).arg(&path).output().expect("it starts");
     check_output(&output, EXIT_CONFIGURATION, &["eu-only", "gdpr-eea"]);
 }
 
