@@ -16,8 +16,12 @@
 //! JSON or a clock. Time is an argument, and every decision runs in a table test without root.
 
 pub mod alert;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod exit;
 pub mod flow;
 pub mod geo;
 pub mod policy;

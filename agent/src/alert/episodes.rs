@@ -137,6 +137,11 @@ impl Episodes {
         Self { settings, identity, slots: HashMap::new(), counters: EpisodeCounters::default() }
     }
 
+    /// Other settings, for what happens from now on.
+    pub const fn set(&mut self, settings: EpisodeSettings) {
+        self.settings = settings;
+    }
+
     /// Takes one judged reading.
     pub fn observe(&mut self, judged: &Judged, now: KernelTime) -> Option<Transition> {
         let observation = &judged.observation;

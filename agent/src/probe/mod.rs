@@ -23,7 +23,7 @@ use std::{
     fs::File,
     io,
     net::{IpAddr, Ipv6Addr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -41,6 +41,8 @@ use homeport_ebpf::{
     loss::{LOSS_CAUSES, LossCell},
     settings::Offsets,
 };
+
+use tokio::io::unix::AsyncFd;
 
 pub use self::slots::Reading;
 use self::{
@@ -223,13 +225,21 @@ impl Probe {
     }
 
     /// Becomes readable when there are flow events.
-    pub fn flow_event_fd(&self) -> RawFd {
-        self.flow_events.as_raw_fd()
+    ///
+    /// # Errors
+    ///
+    /// When the descriptor cannot be watched.
+    pub fn watch_flow_events(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        sys::watch(self.flow_events.as_fd().try_clone_to_owned()?)
     }
 
     /// Becomes readable when there are host events.
-    pub fn host_event_fd(&self) -> RawFd {
-        self.host_events.as_raw_fd()
+    ///
+    /// # Errors
+    ///
+    /// When the descriptor cannot be watched.
+    pub fn watch_host_events(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        sys::watch(self.host_events.as_fd().try_clone_to_owned()?)
     }
 
     /// Takes the next flow event.
@@ -257,16 +267,26 @@ impl Probe {
         self.slots.read(slot, generation, now)
     }
 
-    /// Reads every slot that grew, and everything that has no slot.
+    /// How well the owner of a slot is known by now (`QUALITY_*`); `None` when the slot has moved on.
+    pub fn owner_quality(&self, slot: u32, generation: u32) -> Option<u8> {
+        self.slots.owner_quality(slot, generation)
+    }
+
+    /// Reads every slot that grew and is `ready`, and everything that has no slot.
     ///
     /// # Errors
     ///
     /// When a map cannot be read; what was read until then has been handed over.
-    pub fn sweep(&mut self, now: KernelTime, take: impl FnMut(Reading)) -> Result<Asides, ProbeError> {
+    pub fn sweep(
+        &mut self,
+        now: KernelTime,
+        ready: impl Fn(u32) -> bool,
+        take: impl FnMut(Reading),
+    ) -> Result<Asides, ProbeError> {
         let idle = self.live.flip_aside();
         let (index, free) = (map_fd(&self.ebpf, "INDEX")?, map_fd(&self.ebpf, "FREE")?);
         self.slots
-            .sweep(index, free, now, take)
+            .sweep(index, free, now, ready, take)
             .map_err(|error| ProbeError::Map { map: "SLOTS", error })?;
         // The slots took long enough for every program that still saw the old setting to end.
         let name = if idle == 0 { "ASIDE_0" } else { "ASIDE_1" };

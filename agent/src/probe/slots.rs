@@ -36,6 +36,8 @@ enum Phase {
     /// In the stack of free slots, or just taken from it.
     #[default]
     Free,
+    /// Seen by one sweep, without payload, and not read yet.
+    Fresh,
     /// Read at least once in this life.
     Live,
     /// Its generation was raised; the last bytes are read at the next sweep.
@@ -91,12 +93,20 @@ impl Slots {
         Some(self.take_reading(slot, hot, now))
     }
 
-    /// Reads everything that grew since the last sweep, and takes back what ended or fell silent.
+    /// How well the owner of a slot is known by now; `None` when the slot has moved on.
+    pub(super) fn owner_quality(&self, slot: u32, generation: u32) -> Option<u8> {
+        (slot < self.array.len() && self.array.hot(slot).generation == generation)
+            .then(|| self.array.cold(slot).quality)
+    }
+
+    /// Reads everything that grew since the last sweep, and takes back what ended or fell silent. Slots that are
+    /// not `ready` are left for the next sweep.
     pub(super) fn sweep(
         &mut self,
         index: BorrowedFd<'_>,
         free: BorrowedFd<'_>,
         now: KernelTime,
+        ready: impl Fn(u32) -> bool,
         mut take: impl FnMut(Reading),
     ) -> io::Result<()> {
         self.in_use = 0;
@@ -111,8 +121,16 @@ impl Slots {
                 continue;
             }
             self.in_use += 1;
+            if !ready(slot) {
+                continue;
+            }
+            // A handshake that is a moment old waits one sweep: its first payload brings the exact owner.
+            if baseline.phase == Phase::Free && hot.payload_bytes == baseline.payload_bytes && hot.closed == 0 {
+                self.baselines[slot as usize].phase = Phase::Fresh;
+                continue;
+            }
             let grown = hot.packets != baseline.packets;
-            if grown || baseline.phase == Phase::Free {
+            if grown || matches!(baseline.phase, Phase::Free | Phase::Fresh) {
                 take(self.take_reading(slot, hot, now));
             }
             match baseline.phase {
@@ -120,7 +138,7 @@ impl Slots {
                 Phase::Live if !grown && (hot.closed != 0 || now.since(baseline.last_growth) > IDLE_LIMIT) => {
                     self.retire(slot, hot.generation);
                 }
-                Phase::Free | Phase::Live => {}
+                Phase::Free | Phase::Fresh | Phase::Live => {}
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::{
     io,
     marker::PhantomData,
     mem::{MaybeUninit, size_of},
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
     sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
@@ -17,6 +17,7 @@ use homeport_ebpf::{
     settings::Live,
     slot::{Slot, SlotCold, SlotHot},
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
@@ -386,6 +387,12 @@ pub(super) fn netns_cookie() -> io::Result<u64> {
         )
     };
     if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets a task of tokio wait for a descriptor.
+pub(super) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays open and keeps its number for as long as it lives, and it moves into the result.
+    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// Reads one `T` from the front of `bytes`; `None` when there are too few.

@@ -1,0 +1,217 @@
+//! What the agent says about itself: the interval record, coverage, losses, and lasting conditions.
+
+use homeport_ebpf::loss::{
+    LOSS_ASIDE, LOSS_FLOW_RING, LOSS_HOST_RING, LOSS_INDEX, LOSS_INTERFACE, LOSS_SLOTS, LOSS_STORAGE, LOSS_UNPARSED,
+    LossCell,
+};
+
+use super::{App, reload::extra};
+use crate::{
+    clock::{KernelTime, WallTime},
+    probe::programs::State,
+    record::{
+        Loss,
+        interval::{Coverage, Flows, Interface, Minute, interval},
+        lifecycle::{Event, lifecycle},
+    },
+};
+
+/// The interval that is being counted.
+pub(super) struct MinuteState {
+    pub(super) started: KernelTime,
+    started_wall: WallTime,
+    losses_before: Vec<LossCell>,
+    dropped_before: u64,
+    /// Losses within this interval so far, as findings carry them.
+    pub(super) losses: Vec<Loss>,
+}
+
+impl MinuteState {
+    pub(super) const fn new(started: KernelTime, started_wall: WallTime) -> Self {
+        Self { started, started_wall, losses_before: Vec::new(), dropped_before: 0, losses: Vec::new() }
+    }
+}
+
+/// Causes with the word of the record format, in the order of their numbers.
+pub(super) const CAUSES: [(u32, &str); 8] = [
+    (LOSS_UNPARSED, "unparsed-packets"),
+    (LOSS_SLOTS, "slots-exhausted"),
+    (LOSS_ASIDE, "destinations-exhausted"),
+    (LOSS_STORAGE, "socket-storage-refused"),
+    (LOSS_INDEX, "index-full"),
+    (LOSS_FLOW_RING, "flow-events-dropped"),
+    (LOSS_HOST_RING, "process-events-dropped"),
+    (LOSS_INTERFACE, "interface-uncounted"),
+];
+
+impl App {
+    pub(super) fn record_start(&mut self) {
+        let event = Event::Start {
+            policy_hash: self.policies.hash().to_string(),
+            policies: self.policies.policies().map(|policy| policy.name.to_string()).collect(),
+            databases: self.locator.databases().map(|report| extra(&report.id)).collect(),
+            not_covered: self
+                .coverage()
+                .into_iter()
+                .filter(|coverage| coverage.state != "full")
+                .map(|coverage| match coverage.detail {
+                    Some(detail) => format!("{}: {detail}", coverage.part),
+                    None => coverage.part,
+                })
+                .collect(),
+        };
+        self.record_event(event);
+    }
+
+    pub(super) fn record_event(&mut self, event: Event) {
+        let record = lifecycle(&self.context(), event);
+        self.outbox.send(record, None);
+    }
+
+    /// Writes the interval record, empty or not, and begins the next interval.
+    pub(super) fn record_minute(&mut self, now: WallTime) {
+        let counters = self.table.counters();
+        let interfaces = self
+            .edges
+            .end_minute()
+            .into_iter()
+            .map(|(name, nic, counted)| Interface {
+                name,
+                nic_bytes: Some(nic.bytes),
+                counted_bytes: Some(counted),
+                dropped_packets: Some(nic.dropped),
+            })
+            .collect();
+        let minute = Minute {
+            start: self.minute.started_wall,
+            end: now,
+            totals: self.table.take_interval(),
+            losses: std::mem::take(&mut self.minute.losses),
+            coverage: self.coverage(),
+            interfaces,
+            flows: Flows {
+                rows: self.table.len() as u64,
+                evicted: counters.evicted_flows,
+                overflowed_readings: counters.overflowed_readings,
+                open_episodes: self.episodes.open().count() as u64,
+            },
+            policy_hash: self.policies.hash().to_string(),
+        };
+        let record = interval(&self.context(), minute);
+        self.outbox.send(record, None);
+        self.state.save(&self.exceptions, self.outbox.health().accepted_sequence);
+        self.minute.losses_before = self.probe.losses().unwrap_or_default();
+        self.minute.dropped_before = self.outbox.dropped();
+        self.minute.started = KernelTime::now();
+        self.minute.started_wall = now;
+        // Policies with dates begin and end without anybody telling.
+        if self.policies.policies().any(|policy| policy.from.is_some() || policy.until.is_some()) {
+            self.judge_again(crate::alert::RejudgeCause::Policy);
+        }
+    }
+
+    /// Which parts of the promise hold.
+    pub(super) fn coverage(&self) -> Vec<Coverage> {
+        let mut parts: Vec<Coverage> = self
+            .probe
+            .status()
+            .iter()
+            .filter_map(|status| {
+                let (state, detail) = match &status.state {
+                    State::Attached | State::Loaded => ("full", None),
+                    State::NotNeeded(_) => return None,
+                    State::Refused(reason) => ("reduced", Some(format!("{} ({reason})", status.program.without))),
+                };
+                Some(Coverage { part: status.program.name.to_owned(), state, detail })
+            })
+            .collect();
+        if !self.probe.tells_sender() && !parts.iter().any(|part| part.part == "stamp_sender") {
+            parts.push(Coverage {
+                part: "stamp_sender".to_owned(),
+                state: "reduced",
+                detail: Some("switched off by host.exact_owners".to_owned()),
+            });
+        }
+        parts.extend(self.conditions.iter().map(|(part, reason)| Coverage {
+            part: part.clone(),
+            state: "reduced",
+            detail: Some(reason.clone()),
+        }));
+        parts
+    }
+
+    /// A part does not do what it promises. Told when it begins, and when the reason changes.
+    pub(super) fn degraded(&mut self, part: &str, reason: &str) {
+        if self.conditions.get(part).is_some_and(|known| known == reason) {
+            return;
+        }
+        tracing::error!(part, "degraded: {reason}");
+        self.conditions.insert(part.to_owned(), reason.to_owned());
+        self.condition_since.entry(part.to_owned()).or_insert_with(KernelTime::now);
+        self.record_event(Event::Degraded { part: part.to_owned(), reason: reason.to_owned() });
+    }
+
+    /// It does again.
+    pub(super) fn recovered(&mut self, part: &str) {
+        if self.conditions.remove(part).is_none() {
+            return;
+        }
+        let since = self.condition_since.remove(part).unwrap_or_default();
+        let degraded_ms = KernelTime::now().since(since).as_millis() as u64;
+        tracing::info!(part, degraded_ms, "recovered");
+        self.record_event(Event::Recovered { part: part.to_owned(), degraded_ms });
+    }
+
+    /// Looks at everything that may be wrong for a while.
+    pub(super) fn look_at_conditions(&mut self) {
+        let losses = match self.probe.losses() {
+            Ok(losses) => losses,
+            Err(error) => return self.degraded("losses", &error.to_string()),
+        };
+        self.minute.losses = CAUSES
+            .iter()
+            .filter_map(|(cause, word)| {
+                let now = losses.get(*cause as usize)?;
+                let before = self.minute.losses_before.get(*cause as usize).copied().unwrap_or_default();
+                let (events, bytes) = (now.events - before.events.min(now.events), now.bytes - before.bytes.min(now.bytes));
+                (events > 0).then_some(Loss { cause: word, count: events, bytes: (bytes > 0).then_some(bytes) })
+            })
+            .collect();
+        let dropped = self.outbox.dropped() - self.minute.dropped_before.min(self.outbox.dropped());
+        if dropped > 0 {
+            self.minute.losses.push(Loss { cause: "records-dropped", count: dropped, bytes: None });
+        }
+        let lost_bytes = |cause: &Loss| matches!(cause.cause, "unparsed-packets" | "destinations-exhausted" | "slots-exhausted");
+        match self.minute.losses.iter().find(|loss| lost_bytes(loss)) {
+            Some(loss) => {
+                let what = match loss.cause {
+                    "slots-exhausted" => "more sockets than limits.max_sockets: bytes are counted per destination, without owner",
+                    "destinations-exhausted" => "more destinations than the kernel side can keep: bytes without destination",
+                    _ => "packets whose headers could not be read: bytes without destination",
+                };
+                self.degraded("accounting", what);
+            }
+            None => self.recovered("accounting"),
+        }
+        match self.outbox.health().degraded {
+            Some(degraded) => self.degraded("records", &degraded.reason.to_string()),
+            None => self.recovered("records"),
+        }
+        let now = WallTime::now();
+        let limit = i64::from(self.config.geo.stale_after_days.get());
+        let warn = i64::from(self.config.geo.warn_after_days.get());
+        let oldest = self.locator.databases().map(|report| (report.age_days(now), report.id.name.to_string())).max();
+        match oldest {
+            Some((days, name)) if days >= limit => {
+                self.degraded("database-age", &format!("{name} is {days} days old, the limit is {limit}"));
+            }
+            Some((days, name)) if days >= warn => {
+                if self.warned_age.insert(name.clone()) {
+                    tracing::warn!(database = name, days, "the database is getting old: locations drift");
+                }
+                self.recovered("database-age");
+            }
+            Some(_) | None => self.recovered("database-age"),
+        }
+    }
+}

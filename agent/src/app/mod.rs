@@ -1,0 +1,337 @@
+//! The one place where the parts meet: builds everything from the configuration, runs the loop, orders the end.
+//!
+//! ```text
+//!   events, sweep --> observe --> table (judges) --> episodes --> outbox --> writer
+//!                        |            |                  |
+//!                      owners   locator, policies    exceptions
+//! ```
+//!
+//! One task owns all of it, so nothing is shared and nothing is locked; what may block (the disk, a client of the
+//! control socket, reading a database) happens elsewhere and talks to it through channels.
+//!
+//! | file | what for |
+//! |---|---|
+//! | `observe` | readings become observations, judged and alerted on |
+//! | `edges` | interface programs follow the interfaces; counters of both |
+//! | `databases` | loads country databases, follows their files |
+//! | `reload` | another policy or database: everything is judged again |
+//! | `minute` | the interval record, coverage and losses |
+//! | `outbox` | records on their way to the writer |
+//! | `state` | what outlives a restart |
+//! | `snapshot` | what the control socket is told |
+
+mod databases;
+mod edges;
+mod identity;
+mod minute;
+mod observe;
+mod outbox;
+mod reload;
+pub mod snapshot;
+mod state;
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+use self::{
+    databases::Databases, edges::Edges, identity::HostIdentity, minute::MinuteState, outbox::Outbox, state::StateFile,
+};
+pub use self::{
+    databases::{Databases as OpenDatabases, locator, open_databases},
+    identity::find_cgroup,
+};
+use crate::{
+    alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
+    clock::{Clock, KernelTime, WallTime},
+    config::{Config, Namespaces},
+    control,
+    exit::{Exit, Failure},
+    flow::table::{FlowTable, TableSettings},
+    geo::{CountryCode, locator::Locator},
+    policy::PolicySet,
+    probe::{Probe, ProbeError, ProbeSettings, links::Links},
+    process::{Owners, sockets::Older},
+    record::{
+        Context, Origin,
+        lifecycle::{self, Event},
+        person::Style,
+        writer::{OpenError, STOP_GRACE, Writer, WriterSettings},
+    },
+};
+
+/// Sweeps per second: one. Every flow is seen within it, whatever happens to events.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file, read again on SIGHUP.
+    pub config_path: Option<PathBuf>,
+    /// Print alerts for a person to standard output.
+    pub person: Option<Style>,
+}
+
+/// Everything that the loop owns.
+struct App {
+    config: Config,
+    options: Options,
+    probe: Probe,
+    owners: Owners,
+    older: Older,
+    locator: Arc<Locator>,
+    policies: Arc<PolicySet>,
+    table: FlowTable,
+    episodes: Episodes,
+    exceptions: ExceptionLedger,
+    clock: Clock,
+    origin: Origin,
+    booted: Option<WallTime>,
+    outbox: Outbox,
+    edges: Edges,
+    databases: Databases,
+    minute: MinuteState,
+    state: StateFile,
+    /// Slots whose exact owner is about to be told, with the time until which we wait.
+    waiting: VecDeque<(KernelTime, u32, u32)>,
+    waiting_slots: HashSet<u32>,
+    /// Destinations that the kernel side has been told to be silent about.
+    known: HashSet<IpAddr>,
+    ephemeral_ports: std::ops::RangeInclusive<u16>,
+    own_netns: Option<u64>,
+    started: WallTime,
+    /// What the last look at each lasting condition said, so that only changes are told.
+    conditions: HashMap<String, String>,
+    condition_since: HashMap<String, KernelTime>,
+    warned_age: HashSet<String>,
+}
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+///
+/// When it cannot start: rights, kernel, databases, outputs. Once it runs, it does not end by itself.
+pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
+    let identity = HostIdentity::read(config.host.name.as_deref());
+    let now = WallTime::now();
+    let databases = open_databases(&config, now).map_err(|error| Failure::new(Exit::Unusable, error))?;
+    let locator = Arc::new(databases.locator(&config));
+    let state = StateFile::open(&config.agent.state_dir);
+    let saved = state.load();
+    let mut exceptions = ExceptionLedger::new();
+    exceptions.restore(saved.exceptions.iter().map(|(id, used)| (Arc::from(id.as_str()), *used)));
+
+    let origin = Origin {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        hostname: identity.hostname.clone(),
+        host_uid: identity.host_uid.clone(),
+        country_name: |code: CountryCode| code.name(),
+    };
+    let (writer, started) = Writer::spawn(
+        WriterSettings {
+            file: config.records.file.clone(),
+            stdout: config.records.stdout,
+            queue_bytes: WriterSettings::QUEUE_BYTES,
+            instance: format!("{}-{}", &identity.boot[..8.min(identity.boot.len())], std::process::id()),
+            sequence_floor: saved.sequence,
+        },
+        origin.clone(),
+    )
+    .map_err(|error: OpenError| Failure::new(Exit::Unusable, error))?;
+    if started.torn_bytes > 0 {
+        tracing::warn!(bytes = started.torn_bytes, "the record file ended in a torn line; it was closed");
+    }
+
+    let cgroup = find_cgroup(config.host.cgroup.as_deref())?;
+    let own_namespace_only = match config.host.namespaces {
+        Namespaces::All => false,
+        Namespaces::Own => true,
+        Namespaces::Auto => identity::in_another_network_namespace(),
+    };
+    let probe_settings = ProbeSettings {
+        cgroup: cgroup.path.clone(),
+        own_namespace_only,
+        exact_owners: config.host.exact_owners,
+        slots: config.limits.max_sockets,
+        ring_bytes: config.limits.ring_mib << 20,
+    };
+    // Names first: the table of processes is complete when the first packet is counted.
+    let older = Older::scan();
+    let owners = Owners::new(&cgroup.path);
+    let probe = Probe::start(&probe_settings).map_err(|error| {
+        let exit = match error {
+            ProbeError::NotPermitted => Exit::NotPermitted,
+            ProbeError::Cgroup { .. } | ProbeError::Required { .. } | ProbeError::Load(_) => Exit::Unsupported,
+            ProbeError::Map { .. } => Exit::Failure,
+        };
+        Failure::new(exit, error)
+    })?;
+
+    let clock = Clock::sample();
+    let policies = Arc::new(config.policies.clone());
+    let mut app = App {
+        table: FlowTable::new(TableSettings {
+            max_flows: config.limits.max_flows as usize,
+            ..TableSettings::default()
+        }),
+        episodes: Episodes::new(
+            episode_settings(&config),
+            Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() },
+        ),
+        outbox: Outbox::start(writer),
+        minute: MinuteState::new(KernelTime::now(), WallTime::now()),
+        booted: identity.booted,
+        edges: Edges::default(),
+        waiting: VecDeque::new(),
+        waiting_slots: HashSet::new(),
+        known: HashSet::new(),
+        ephemeral_ports: identity::ephemeral_ports(),
+        own_netns: crate::probe::own_netns_cookie().ok(),
+        started: WallTime::now(),
+        conditions: HashMap::new(),
+        condition_since: HashMap::new(),
+        warned_age: HashSet::new(),
+        config,
+        options,
+        probe,
+        owners,
+        older,
+        locator,
+        policies,
+        exceptions,
+        clock,
+        origin,
+        databases,
+        state,
+    };
+    tracing::info!(
+        cgroup = %cgroup.path.display(),
+        private_cgroup = cgroup.private,
+        own_namespace_only,
+        older_connections = app.older.len(),
+        processes = app.owners.len(),
+        policy_hash = %app.policies.hash(),
+        "watching"
+    );
+    app.serve().await
+}
+
+impl App {
+    async fn serve(&mut self) -> Result<(), Failure> {
+        let mut links = Links::connect()?;
+        self.follow_links(&links).await;
+        let (queries_in, mut queries) = mpsc::channel(16);
+        // Without a control socket the agent still protects; `flows` and `status` will not answer.
+        let _control = match control::serve(&self.config.agent.socket, queries_in) {
+            Ok(server) => Some(server),
+            Err(error) => {
+                tracing::error!(socket = %self.config.agent.socket.display(), %error, "no control socket");
+                None
+            }
+        };
+        let mut file_changes = self.databases.changes();
+        let flow_events = self.probe.watch_flow_events()?;
+        let host_events = self.probe.watch_host_events()?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+
+        self.record_start();
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+            tracing::warn!(%error, "telling the service manager");
+        }
+
+        let reason = loop {
+            let due = self.next_wait();
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                _ = hangup.recv() => self.reload_configuration().await,
+                ready = host_events.readable() => {
+                    self.take_host_events();
+                    ready?.clear_ready();
+                }
+                ready = flow_events.readable() => {
+                    // Names before flows: they were told before.
+                    self.take_host_events();
+                    self.take_flow_events();
+                    ready?.clear_ready();
+                }
+                () = sleep_until(due) => self.take_waiting(KernelTime::now()),
+                _ = sweep.tick() => {
+                    self.sweep(&links).await;
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                }
+                () = links.changed() => self.follow_links(&links).await,
+                Some(path) = file_changes.recv() => self.reload_database(&path).await,
+                Some(query) = queries.recv() => self.answer(query),
+            }
+        };
+        tracing::info!(reason, "stopping");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.stop(reason, &links).await;
+        Ok(())
+    }
+
+    /// The last bytes, the last records, in this order.
+    async fn stop(&mut self, reason: &str, links: &Links) {
+        self.sweep(links).await;
+        let now = KernelTime::now();
+        let transitions = self.episodes.stop(now);
+        self.publish(transitions);
+        self.record_minute(WallTime::now());
+        let record = lifecycle::lifecycle(
+            &self.context(),
+            Event::Stop { reason: reason.to_owned(), drained: true },
+        );
+        self.outbox.send(record, None);
+        match tokio::time::timeout(STOP_GRACE, self.outbox.stop()).await {
+            Ok(health) => {
+                self.state.save(&self.exceptions, health.accepted_sequence);
+                match health.degraded {
+                    None => tracing::info!("every record is on disk"),
+                    Some(degraded) => {
+                        tracing::error!(reason = %degraded.reason, "stopped with records that could not be written");
+                    }
+                }
+            }
+            Err(_) => tracing::error!(
+                grace_secs = STOP_GRACE.as_secs(),
+                "the disk does not answer; records may be missing"
+            ),
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { origin: &self.origin, clock: &self.clock, booted: self.booted, now: WallTime::now() }
+    }
+}
+
+fn episode_settings(config: &Config) -> EpisodeSettings {
+    EpisodeSettings {
+        attempt_grace: config.alert.attempt_grace,
+        update_every: config.alert.update,
+        quiet: config.alert.quiet,
+        ..EpisodeSettings::default()
+    }
+}
+
+async fn sleep_until(due: Option<KernelTime>) {
+    match due {
+        Some(due) => tokio::time::sleep(due.since(KernelTime::now())).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,329 @@
+//! Readings become observations, are judged, and become alerts.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use homeport_ebpf::{
+    aside::{AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_OVERFLOW, CLASS_PACKET, CLASS_TIME_WAIT},
+    event::{FLOW_BYTES, FLOW_CLOSE, FLOW_FIRST, FLOW_OWNER},
+    slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
+};
+
+use super::{App, outbox::Told};
+use crate::{
+    alert::{ExceptionLedger, Kind, Transition},
+    clock::{KernelTime, WallTime},
+    flow::{
+        Actor, FlowKey, Initiator, Observation, Owner, Protocol, Quality, Sensor, Volume, Workload, table::Assessment,
+    },
+    geo::{Locate as _, locator::Locator},
+    policy::{Judge as _, PolicySet, Subject, Verdict},
+    probe::{Reading, address, links::Links},
+    record::{finding, person},
+};
+
+/// How long the first payload of a socket waits for the name of the task that really sends it. The name is told
+/// when the send call returns, microseconds after the packet; whatever has none by then (the kernel's own sockets,
+/// senders blocked in one long call) is taken with the owner known so far.
+const OWNER_GRACE: Duration = Duration::from_millis(5);
+
+/// Destinations that the kernel side is told to be silent about. The map there is as large.
+const MAX_KNOWN: usize = 16_384;
+
+impl App {
+    pub(super) fn take_host_events(&mut self) {
+        while let Some(event) = self.probe.next_host_event() {
+            self.owners.observe(&event);
+        }
+    }
+
+    pub(super) fn take_flow_events(&mut self) {
+        /// Events taken before others get their turn: the sweep, signals, the watchdog.
+        const TURN: usize = 4096;
+        let now = KernelTime::now();
+        for _ in 0..TURN {
+            let Some(event) = self.probe.next_flow_event() else { break };
+            match event.kind {
+                // Nothing but a handshake so far: the sweep takes it, unless payload comes first.
+                FLOW_FIRST => {}
+                FLOW_BYTES => {
+                    let exact = !self.probe.tells_sender()
+                        || self.probe.owner_quality(event.slot, event.generation) == Some(QUALITY_SENDER);
+                    if exact {
+                        self.take_slot(event.slot, event.generation, now);
+                    } else if self.waiting_slots.insert(event.slot) {
+                        self.waiting.push_back((now + OWNER_GRACE, event.slot, event.generation));
+                    }
+                }
+                FLOW_OWNER => {
+                    if self.waiting_slots.remove(&event.slot) {
+                        self.take_slot(event.slot, event.generation, now);
+                    }
+                }
+                FLOW_CLOSE => {
+                    self.waiting_slots.remove(&event.slot);
+                    self.take_slot(event.slot, event.generation, now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// When the next slot has waited long enough.
+    pub(super) fn next_wait(&self) -> Option<KernelTime> {
+        self.waiting.front().map(|(due, _, _)| *due)
+    }
+
+    pub(super) fn take_waiting(&mut self, now: KernelTime) {
+        while let Some(&(due, slot, generation)) = self.waiting.front()
+            && due <= now
+        {
+            self.waiting.pop_front();
+            if self.waiting_slots.remove(&slot) {
+                self.take_slot(slot, generation, now);
+            }
+        }
+    }
+
+    fn take_slot(&mut self, slot: u32, generation: u32, now: KernelTime) {
+        if let Some(reading) = self.probe.read_slot(slot, generation, now) {
+            self.take_reading(&reading, now);
+        }
+    }
+
+    /// Once a second: everything that grew, whatever was told or lost in between.
+    pub(super) async fn sweep(&mut self, links: &Links) {
+        self.take_host_events();
+        let now = KernelTime::now();
+        self.clock = crate::clock::Clock::sample();
+        let mut readings = Vec::new();
+        let waiting = &self.waiting_slots;
+        let result = self.probe.sweep(now, |slot| !waiting.contains(&slot), |reading| readings.push(reading));
+        for reading in &readings {
+            self.take_reading(reading, now);
+        }
+        match result {
+            Ok(asides) => {
+                for (key, value) in asides.entries {
+                    self.take_aside(&key, &value, now);
+                }
+                self.recovered("kernel-maps");
+            }
+            Err(error) => self.degraded("kernel-maps", &error.to_string()),
+        }
+        let transitions = self.episodes.tick(now);
+        self.publish(transitions);
+        self.table.retire(now);
+        self.owners.retire(now);
+        self.count_links(links).await;
+        self.look_at_conditions();
+        if now.since(self.minute.started) >= self.config.records.interval {
+            self.record_minute(WallTime::now());
+        }
+    }
+
+    fn take_reading(&mut self, reading: &Reading, now: KernelTime) {
+        let (hot, cold) = (&reading.hot, &reading.cold);
+        let protocol = Protocol(hot.protocol);
+        let remote = SocketAddr::new(address(hot.remote), port(protocol, hot.remote_port));
+        let local = SocketAddr::new(address(cold.local), port(protocol, cold.local_port));
+        let mut owner = self.owners.owner(&cold.owner, cold.quality, cold.socket_cgroup_id, protocol);
+        let older = self.older.find(protocol, local, remote);
+        if owner.actor == Actor::Unowned
+            && let Some(Some(pid)) = older
+            && let Some(resolved) = self.owners.resolved(pid, cold.socket_cgroup_id)
+        {
+            owner = resolved;
+        }
+        let initiator = match (cold.initiator, protocol) {
+            (INITIATOR_LOCAL, _) => Initiator::Local,
+            (INITIATOR_REMOTE, _) => Initiator::Remote,
+            (_, Protocol::TCP) => self.older.initiator(local.port()),
+            (_, Protocol::ICMP | Protocol::ICMPV6) => icmp_initiator(&owner),
+            // A datagram socket has no roles. The side with the well-known port is taken for the one that serves.
+            _ if local.port() == 0 => Initiator::Unknown,
+            _ if self.ephemeral_ports.contains(&local.port()) => Initiator::Local,
+            _ if self.ephemeral_ports.contains(&remote.port()) => Initiator::Remote,
+            _ => Initiator::Local,
+        };
+        let service_port = match initiator {
+            Initiator::Local => remote.port(),
+            Initiator::Remote => local.port(),
+            Initiator::Unknown if self.ephemeral_ports.contains(&local.port()) => remote.port(),
+            Initiator::Unknown => local.port(),
+        };
+        let observation = Observation {
+            key: FlowKey { owner, remote: remote.ip(), protocol, service_port, initiator, sensor: Sensor::Socket },
+            local: (!local.ip().is_unspecified()).then(|| local.ip()),
+            local_port: local.port(),
+            remote_port: remote.port(),
+            volume: reading.volume,
+            first_seen: KernelTime(cold.first_ns),
+            seen: now,
+            pre_existing: older.is_some(),
+            closed: reading.closed,
+        };
+        if cold.netns_cookie != 0 && self.own_netns.is_some_and(|own| own != cold.netns_cookie) {
+            self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
+        }
+        let approved = self.take_observation(observation, now);
+        self.probe.set_quiet(reading.slot, reading.generation, approved);
+    }
+
+    /// Bytes without a slot: control packets, overflow, frames without a local socket.
+    fn take_aside(&mut self, key: &AsideKey, value: &AsideValue, now: KernelTime) {
+        let protocol = Protocol(key.protocol);
+        let mut volume =
+            Volume { wire_bytes: value.wire_bytes, payload_bytes: value.payload_bytes, packets: value.packets };
+        if key.class == CLASS_FORWARDED {
+            volume = self.edges.unattributed(address(key.remote), volume);
+            if volume.is_zero() {
+                return;
+            }
+        }
+        let (actor, sensor, initiator) = match key.class {
+            CLASS_CONTROL | CLASS_TIME_WAIT if protocol == Protocol::TCP => {
+                (Actor::Kernel("tcp".into()), Sensor::Socket, Initiator::Remote)
+            }
+            CLASS_FORWARDED => (Actor::Forwarded, Sensor::Interface, Initiator::Unknown),
+            CLASS_PACKET => (Actor::PacketSocket, Sensor::Interface, Initiator::Unknown),
+            CLASS_OVERFLOW => (Actor::Unowned, Sensor::Socket, Initiator::Unknown),
+            _ => (Actor::Unowned, Sensor::Socket, Initiator::Unknown),
+        };
+        let owner = Owner { actor, workload: Workload::default(), quality: Quality::Unknown };
+        let observation = Observation {
+            key: FlowKey {
+                owner: Arc::new(owner),
+                remote: address(key.remote),
+                protocol,
+                service_port: 0,
+                initiator,
+                sensor,
+            },
+            local: None,
+            local_port: 0,
+            remote_port: 0,
+            volume,
+            first_seen: now,
+            seen: now,
+            pre_existing: false,
+            closed: false,
+        };
+        self.take_observation(observation, now);
+    }
+
+    /// Counts, judges, alerts. Returns whether the flow is approved.
+    fn take_observation(&mut self, observation: Observation, now: KernelTime) -> bool {
+        let (locator, policies, exceptions) = (&self.locator, &self.policies, &mut self.exceptions);
+        let wall = WallTime::now();
+        let remote = observation.key.remote;
+        let judged = self.table.observe(observation, |observation| {
+            let located = Arc::new(locator.locate(observation.key.remote));
+            let subject = Subject {
+                owner: &observation.key.owner,
+                remote: observation.key.remote,
+                located: &located,
+                protocol: observation.key.protocol,
+                local_port: observation.local_port,
+                remote_port: observation.remote_port,
+                initiator: observation.key.initiator,
+            };
+            let judgement = exceptions.judge(&**policies, &subject, observation.volume, wall);
+            Assessment { located, judgement: Arc::new(judgement) }
+        });
+        let approved = judged.assessment.judgement.verdict == Verdict::Approved;
+        if approved {
+            if judged.is_new {
+                self.remember_known(remote, wall);
+            }
+        } else {
+            let transition = self.episodes.observe(&judged, now);
+            self.publish(transition);
+        }
+        approved
+    }
+
+    /// When every policy approves a destination for everybody, the kernel side need not tell of it.
+    fn remember_known(&mut self, remote: IpAddr, now: WallTime) {
+        if self.known.len() >= MAX_KNOWN || self.known.contains(&remote) {
+            return;
+        }
+        let located = self.locator.locate(remote);
+        let nobody = Owner::unowned();
+        let subject = Subject {
+            owner: &nobody,
+            remote,
+            located: &located,
+            protocol: Protocol::TCP,
+            local_port: 0,
+            remote_port: 0,
+            initiator: Initiator::Unknown,
+        };
+        let for_everybody = self.policies.policies().all(|policy| {
+            let judgement = self.policies.judge_under(&policy.name, &subject, &self.exceptions, now);
+            judgement.is_some_and(|judgement| judgement.verdict == Verdict::Approved)
+        });
+        if for_everybody {
+            self.known.insert(remote);
+            self.probe.know(remote);
+        }
+    }
+
+    /// Turns transitions into records, and into lines for people once they are durable.
+    pub(super) fn publish(&mut self, transitions: impl IntoIterator<Item = Transition>) {
+        for transition in transitions {
+            let losses = self.minute.losses.clone();
+            let record = finding::finding(&self.context(), &transition, losses);
+            let line = person::line(&self.context(), &transition);
+            let paragraph = match (&self.options.person, &transition) {
+                (Some(style), Transition::Open(_) | Transition::Close(..)) => {
+                    Some(person::paragraph(&self.context(), &transition, *style))
+                }
+                (Some(_), Transition::Update(..)) | (None, _) => None,
+            };
+            let is_alert = transition.episode().kind != Kind::Exception;
+            self.outbox.send(record, Some(Told { line, paragraph, is_alert }));
+        }
+    }
+}
+
+/// Judges under what is in force now, without counting the bytes again.
+pub(super) fn assess(
+    (locator, policies, exceptions): (&Locator, &PolicySet, &ExceptionLedger),
+    key: &FlowKey,
+    (local_port, remote_port): (u16, u16),
+    now: WallTime,
+) -> Assessment {
+    let located = Arc::new(locator.locate(key.remote));
+    let subject = Subject {
+        owner: &key.owner,
+        remote: key.remote,
+        located: &located,
+        protocol: key.protocol,
+        local_port,
+        remote_port,
+        initiator: key.initiator,
+    };
+    let judgement = Arc::new(policies.judge(&subject, exceptions, now));
+    Assessment { located, judgement }
+}
+
+/// The kernel answers; a process asks.
+fn icmp_initiator(owner: &Owner) -> Initiator {
+    match owner.actor {
+        Actor::Process(_) => Initiator::Local,
+        Actor::Kernel(_) => Initiator::Remote,
+        Actor::Forwarded | Actor::PacketSocket | Actor::Unowned => Initiator::Unknown,
+    }
+}
+
+/// ICMP has types where others have ports.
+fn port(protocol: Protocol, bytes: [u8; 2]) -> u16 {
+    match protocol {
+        Protocol::ICMP | Protocol::ICMPV6 => 0,
+        _ => u16::from_be_bytes(bytes),
+    }
+}

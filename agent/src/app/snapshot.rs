@@ -1,0 +1,334 @@
+//! What the control socket is told: a snapshot of the running agent, as versioned JSON.
+//!
+//! The loop only collects references; the text is made by the task that serves the client.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{App, edges::Edge, minute::CAUSES};
+use crate::{
+    clock::{Clock, WallTime},
+    flow::{
+        Actor, FlowKey, Sensor, Volume,
+        class::{Class, OwnerClass, Tally},
+        table::Flow,
+    },
+    policy::Verdict,
+};
+
+/// Version of everything the control socket says.
+pub const SCHEMA: u32 = 1;
+
+/// A question of a client.
+pub enum Query {
+    /// The flow table.
+    Flows(oneshot::Sender<FlowsSnapshot>),
+}
+
+/// The flow table at one moment, before it becomes text.
+pub struct FlowsSnapshot {
+    taken: WallTime,
+    started: WallTime,
+    clock: Clock,
+    host: String,
+    policy_hash: Arc<str>,
+    flows: Vec<(FlowKey, Flow)>,
+    overflow: Vec<(Class, Tally)>,
+    totals: Tally,
+    losses: Vec<LossRow>,
+    interfaces: Vec<(u32, Edge)>,
+    slots: (u32, u32),
+    conditions: Vec<(String, String)>,
+}
+
+/// Answer to `flows`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct FlowsView {
+    pub schema: u32,
+    pub time: String,
+    pub started: String,
+    pub host: String,
+    pub policy_hash: String,
+    pub flows: Vec<FlowRow>,
+    pub overflow: Vec<ClassRow>,
+    pub totals: VolumeRow,
+    pub losses: Vec<LossRow>,
+    pub interfaces: Vec<InterfaceRow>,
+    pub slots: SlotsRow,
+    pub degraded: Vec<ConditionRow>,
+}
+
+/// One flow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct FlowRow {
+    pub owner: OwnerRow,
+    pub remote: String,
+    pub remote_port: u16,
+    pub local: Option<String>,
+    pub local_port: u16,
+    pub protocol: String,
+    pub service_port: u16,
+    pub initiator: String,
+    pub sensor: String,
+    pub location: String,
+    pub country: Option<String>,
+    pub verdict: String,
+    pub rule: Option<String>,
+    pub exception: Option<String>,
+    pub policy: String,
+    pub reason: String,
+    #[serde(flatten)]
+    pub volume: VolumeRow,
+    pub control_bytes: u64,
+    pub violating_bytes: u64,
+    pub first_seen: String,
+    pub last_seen: String,
+    pub pre_existing: bool,
+    pub closed: bool,
+}
+
+/// Who sends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct OwnerRow {
+    pub label: String,
+    pub kind: String,
+    pub pid: Option<u32>,
+    pub start_boot_ns: Option<u64>,
+    pub exe: Option<String>,
+    pub command_line: Option<String>,
+    pub uid: Option<u32>,
+    pub user: Option<String>,
+    pub login_uid: Option<u32>,
+    pub unit: Option<String>,
+    pub container: Option<String>,
+    pub cgroup: Option<String>,
+    pub quality: String,
+}
+
+/// Bytes and packets.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct VolumeRow {
+    pub wire_bytes: u64,
+    pub payload_bytes: u64,
+    pub packets: u64,
+}
+
+/// Bytes of one class.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct ClassRow {
+    pub location: String,
+    pub verdict: String,
+    pub owner_class: String,
+    #[serde(flatten)]
+    pub volume: VolumeRow,
+}
+
+/// A cause of loss, since the start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct LossRow {
+    pub cause: String,
+    pub events: u64,
+    pub bytes: u64,
+}
+
+/// An edge interface, since it was attached.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct InterfaceRow {
+    pub name: String,
+    pub index: u32,
+    pub since: String,
+    pub nic_tx_bytes: u64,
+    pub nic_tx_packets: u64,
+    pub nic_tx_dropped: u64,
+    pub socket: FrameRow,
+    pub forwarded: FrameRow,
+    pub packet: FrameRow,
+    pub time_wait: FrameRow,
+    pub non_ip: FrameRow,
+}
+
+/// Frames with their link header.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct FrameRow {
+    pub bytes: u64,
+    pub frames: u64,
+}
+
+/// Kernel slots.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct SlotsRow {
+    pub in_use: u32,
+    pub capacity: u32,
+}
+
+/// A part that does not do what it promises.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct ConditionRow {
+    pub part: String,
+    pub reason: String,
+}
+
+impl App {
+    pub(super) fn answer(&self, query: Query) {
+        match query {
+            // A client that is gone needs no answer.
+            Query::Flows(reply) => drop(reply.send(self.flows_snapshot())),
+        }
+    }
+
+    fn flows_snapshot(&self) -> FlowsSnapshot {
+        let losses = self.probe.losses().unwrap_or_default();
+        FlowsSnapshot {
+            taken: WallTime::now(),
+            started: self.started,
+            clock: self.clock,
+            host: self.origin.hostname.clone(),
+            policy_hash: Arc::clone(self.policies.hash()),
+            flows: self.table.iter().map(|(key, flow)| (key.clone(), flow.clone())).collect(),
+            overflow: self.table.overflow().iter().map(|(class, tally)| (class.clone(), *tally)).collect(),
+            totals: self.table.totals().sum(),
+            losses: CAUSES
+                .iter()
+                .filter_map(|(cause, word)| {
+                    let cell = losses.get(*cause as usize)?;
+                    Some(LossRow { cause: (*word).to_owned(), events: cell.events, bytes: cell.bytes })
+                })
+                .collect(),
+            interfaces: self.edges.iter().map(|(index, edge)| (index, edge.clone())).collect(),
+            slots: self.probe.slot_use(),
+            conditions: self.conditions.iter().map(|(part, reason)| (part.clone(), reason.clone())).collect(),
+        }
+    }
+}
+
+impl FlowsSnapshot {
+    /// The outward form. Takes time in proportion to the flows: not for the loop.
+    pub fn view(self) -> FlowsView {
+        let clock = self.clock;
+        FlowsView {
+            schema: SCHEMA,
+            time: self.taken.to_string(),
+            started: self.started.to_string(),
+            host: self.host,
+            policy_hash: self.policy_hash.to_string(),
+            flows: self.flows.iter().map(|(key, flow)| flow_row(key, flow, &clock)).collect(),
+            overflow: self
+                .overflow
+                .iter()
+                .map(|(class, tally)| ClassRow {
+                    location: class.place.to_string(),
+                    verdict: class.verdict.as_str().to_owned(),
+                    owner_class: class.owner.as_str().to_owned(),
+                    volume: volume_row(tally.volume),
+                })
+                .collect(),
+            totals: volume_row(self.totals.volume),
+            losses: self.losses,
+            interfaces: self.interfaces.iter().map(|(index, edge)| interface_row(*index, edge)).collect(),
+            slots: SlotsRow { in_use: self.slots.0, capacity: self.slots.1 },
+            degraded: self.conditions.into_iter().map(|(part, reason)| ConditionRow { part, reason }).collect(),
+        }
+    }
+}
+
+fn flow_row(key: &FlowKey, flow: &Flow, clock: &Clock) -> FlowRow {
+    let (verdict, rule, exception) = match &flow.judgement.verdict {
+        Verdict::Approved => ("approved", None, None),
+        Verdict::Excepted { id } => ("excepted", None, Some(id.to_string())),
+        Verdict::Violation { rule, exception, .. } => {
+            ("violation", Some(rule.as_str().to_owned()), exception.as_ref().map(ToString::to_string))
+        }
+    };
+    FlowRow {
+        owner: owner_row(key),
+        remote: key.remote.to_string(),
+        remote_port: flow.remote_port,
+        local: flow.local.map(|address| address.to_string()),
+        local_port: flow.local_port,
+        protocol: key.protocol.to_string(),
+        service_port: key.service_port,
+        initiator: key.initiator.as_str().to_owned(),
+        sensor: match key.sensor {
+            Sensor::Socket => "socket",
+            Sensor::Interface => "interface",
+        }
+        .to_owned(),
+        location: flow.located.location.to_string(),
+        country: flow.located.location.country().map(|code| code.to_string()),
+        verdict: verdict.to_owned(),
+        rule,
+        exception,
+        policy: flow.judgement.policy.name.to_string(),
+        reason: flow.judgement.reason.to_string(),
+        volume: volume_row(flow.total),
+        control_bytes: flow.control_wire_bytes,
+        violating_bytes: flow.violating_wire_bytes,
+        first_seen: clock.wall_of(flow.first_seen).to_string(),
+        last_seen: clock.wall_of(flow.last_seen).to_string(),
+        pre_existing: flow.pre_existing,
+        closed: flow.closed,
+    }
+}
+
+fn owner_row(key: &FlowKey) -> OwnerRow {
+    let owner = &key.owner;
+    let process = owner.process();
+    let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+    OwnerRow {
+        label: owner.label(),
+        kind: OwnerClass::of(owner).as_str().to_owned(),
+        pid: process.map(|process| process.pid),
+        start_boot_ns: process.map(|process| process.start_boot_ns),
+        exe: match &owner.actor {
+            Actor::Process(process) => Some(process.exe.to_string()),
+            Actor::Kernel(service) => Some(format!("kernel:{service}")),
+            Actor::Forwarded | Actor::PacketSocket | Actor::Unowned => None,
+        },
+        command_line: process.map(|process| process.command_line.to_string()),
+        uid: process.map(|process| process.uid),
+        user: process.and_then(|process| text(&process.user)),
+        login_uid: process.and_then(|process| process.login_uid),
+        unit: text(&owner.workload.unit),
+        container: text(&owner.workload.container),
+        cgroup: text(&owner.workload.cgroup),
+        quality: owner.quality.as_str().to_owned(),
+    }
+}
+
+const fn volume_row(volume: Volume) -> VolumeRow {
+    VolumeRow {
+        wire_bytes: volume.wire_bytes,
+        payload_bytes: volume.payload_bytes,
+        packets: volume.packets,
+    }
+}
+
+fn interface_row(index: u32, edge: &Edge) -> InterfaceRow {
+    let nic = edge.nic.since(edge.nic_first);
+    let row = |count: &homeport_ebpf::aside::FrameCount| FrameRow { bytes: count.frame_bytes, frames: count.frames };
+    InterfaceRow {
+        name: edge.name.clone(),
+        index,
+        since: edge.since.to_string(),
+        nic_tx_bytes: nic.bytes,
+        nic_tx_packets: nic.packets,
+        nic_tx_dropped: nic.dropped,
+        socket: row(&edge.count.socket),
+        forwarded: row(&edge.count.forwarded),
+        packet: row(&edge.count.packet),
+        time_wait: row(&edge.count.time_wait),
+        non_ip: row(&edge.count.non_ip),
+    }
+}

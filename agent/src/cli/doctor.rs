@@ -1,0 +1,222 @@
+//! `homeport doctor`
+
+use std::{io::IsTerminal as _, path::Path};
+
+use super::{ConfigArgs, table};
+use crate::{
+    app,
+    clock::WallTime,
+    exit::{Exit, Failure},
+    geo::gate::Freshness,
+    probe::{
+        Probe, ProbeError, ProbeSettings, edge,
+        links::Links,
+        programs::{OLDEST_KERNEL, PROGRAMS, State},
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// What a check found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Ok,
+    Reduced,
+    Missing,
+    Note,
+}
+
+struct Report {
+    colour: bool,
+    worst: Mark,
+}
+
+impl Report {
+    fn line(&mut self, mark: Mark, what: &str, detail: &str) {
+        let (word, code) = match mark {
+            Mark::Ok => ("ok      ", "32"),
+            Mark::Reduced => ("reduced ", "33"),
+            Mark::Missing => ("MISSING ", "31"),
+            Mark::Note => ("note    ", "0"),
+        };
+        if mark == Mark::Missing || (mark == Mark::Reduced && self.worst == Mark::Ok) {
+            self.worst = mark;
+        }
+        if self.colour {
+            println!("\x1b[{code}m{word}\x1b[0m{what:<18} {detail}");
+        } else {
+            println!("{word}{what:<18} {detail}");
+        }
+    }
+}
+
+pub(super) fn run(args: Args) -> Result<Exit, Failure> {
+    let (config, path) = args.config.load()?;
+    let mut report = Report { colour: std::io::stdout().is_terminal(), worst: Mark::Ok };
+    match &path {
+        Some(path) => report.line(Mark::Ok, "configuration", &path.display().to_string()),
+        None => report.line(Mark::Note, "configuration", "no file: built-in policy us-only, embedded database"),
+    }
+    kernel(&mut report);
+    if !rustix::process::geteuid().is_root() {
+        report.line(Mark::Note, "rights", "not root: what the kernel allows cannot be tried out");
+    }
+    match app::find_cgroup(config.host.cgroup.as_deref()) {
+        Ok(cgroup) => {
+            let private = if cgroup.private { " (a private mount: the host has none)" } else { "" };
+            report.line(Mark::Ok, "cgroup2", &format!("{}{private}", cgroup.path.display()));
+            let settings = ProbeSettings {
+                cgroup: cgroup.path.clone(),
+                own_namespace_only: false,
+                exact_owners: config.host.exact_owners,
+                // Enough to try whether the kernel takes the programs.
+                slots: 1024,
+                ring_bytes: 1 << 20,
+            };
+            programs(&mut report, &settings);
+        }
+        Err(failure) => report.line(Mark::Missing, "cgroup2", &format!("{:#}", failure.error)),
+    }
+    interfaces(&mut report, &config.host.interfaces)?;
+    databases(&mut report, &config);
+    limits(&mut report);
+    let exit = match report.worst {
+        Mark::Missing => {
+            println!("\nA required part is missing: `homeport run` will not start, or will not do what it promises.");
+            Exit::Unsupported
+        }
+        Mark::Reduced => {
+            println!("\nEverything required is there; what is reduced is said in every record of coverage.");
+            Exit::Success
+        }
+        Mark::Ok | Mark::Note => {
+            println!("\nEverything is there.");
+            Exit::Success
+        }
+    };
+    Ok(exit)
+}
+
+fn kernel(report: &mut Report) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u8>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= OLDEST_KERNEL {
+        report.line(Mark::Ok, "kernel", &release);
+    } else {
+        let (major, minor) = OLDEST_KERNEL;
+        report.line(Mark::Missing, "kernel", &format!("{release}; accepted are {major}.{minor} and newer"));
+    }
+    if Path::new("/sys/kernel/btf/vmlinux").exists() {
+        report.line(Mark::Ok, "BTF", "/sys/kernel/btf/vmlinux");
+    } else {
+        report.line(Mark::Reduced, "BTF", "no /sys/kernel/btf/vmlinux: no exact senders, no names of short-lived processes");
+    }
+}
+
+/// Loads and attaches for a moment what `run` would, because a table of versions does not know this kernel.
+fn programs(report: &mut Report, settings: &ProbeSettings) {
+    match Probe::start(settings) {
+        Ok(probe) => {
+            for status in probe.status() {
+                let program = status.program;
+                let hook = format!("{} on {}", program.name, program.hook);
+                match &status.state {
+                    State::Attached | State::Loaded => {
+                        report.line(Mark::Ok, "program", &format!("{hook}: {}", program.purpose));
+                    }
+                    State::NotNeeded(reason) => report.line(Mark::Note, "program", &format!("{hook}: not needed, {reason}")),
+                    State::Refused(reason) => {
+                        let reason = reason.lines().next().unwrap_or_default();
+                        report.line(Mark::Reduced, "program", &format!("{hook}: {}; {reason}", program.without));
+                    }
+                }
+            }
+            if probe.tells_namespace() {
+                report.line(Mark::Ok, "namespaces", "packets come with the network namespace they left");
+            } else {
+                report.line(
+                    Mark::Reduced,
+                    "namespaces",
+                    "this kernel cannot tell the namespace of a packet: host.namespaces = \"own\" is not possible",
+                );
+            }
+        }
+        Err(ProbeError::NotPermitted) => {
+            report.line(Mark::Missing, "programs", &ProbeError::NotPermitted.to_string());
+            for program in PROGRAMS.iter().filter(|program| program.required) {
+                report.line(Mark::Note, "program", &format!("{} on {} is required: {}", program.name, program.hook, program.purpose));
+            }
+        }
+        Err(error) => report.line(Mark::Missing, "programs", error.to_string().lines().next().unwrap_or_default()),
+    }
+}
+
+fn interfaces(report: &mut Report, named: &[String]) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let links = runtime.block_on(async { Links::connect()?.list().await.map_err(std::io::Error::other) });
+    let links = match links {
+        Ok(links) => links,
+        Err(error) => {
+            report.line(Mark::Missing, "interfaces", &format!("rtnetlink: {error}"));
+            return Ok(());
+        }
+    };
+    let mut edges = 0;
+    for link in &links {
+        let judged = if named.is_empty() {
+            edge::judge(link)
+        } else if named.contains(&link.name) {
+            Ok("named in the configuration")
+        } else {
+            Err("not named in the configuration")
+        };
+        match judged {
+            Ok(reason) => {
+                edges += 1;
+                report.line(Mark::Ok, "edge", &format!("{} ({reason}), {} sent so far", link.name, table::bytes(link.tx_bytes)));
+            }
+            Err(reason) => report.line(Mark::Note, "not an edge", &format!("{} ({reason})", link.name)),
+        }
+    }
+    for name in named.iter().filter(|name| !links.iter().any(|link| link.name == **name)) {
+        report.line(Mark::Reduced, "edge", &format!("{name} of host.interfaces does not exist"));
+    }
+    if edges == 0 {
+        report.line(Mark::Reduced, "edge", "no edge interface: nothing can be reconciled, and forwarded frames are not seen");
+    }
+    Ok(())
+}
+
+fn databases(report: &mut Report, config: &crate::config::Config) {
+    let now = WallTime::now();
+    match app::open_databases(config, now) {
+        Ok(databases) => {
+            for database in databases.locator(config).databases() {
+                let age = database.age_days(now);
+                let mark = match Freshness::of_age(age) {
+                    Freshness::Fresh => Mark::Ok,
+                    Freshness::Old | Freshness::Stale => Mark::Reduced,
+                };
+                report.line(mark, "database", &format!("{database}; {age} days old"));
+            }
+        }
+        Err(error) => report.line(Mark::Missing, "database", &error.to_string()),
+    }
+}
+
+/// What no host agent of this kind can see, whatever the kernel allows.
+fn limits(report: &mut Report) {
+    for limit in [
+        "kernel bypass (AF_XDP, PACKET_QDISC_BYPASS, DPDK, RDMA): only as a difference to the counters of the card",
+        "traffic of firmware and management controllers",
+        "where a VPN or proxy behind an approved address sends the data on to",
+        "what happens while the agent is not running",
+    ] {
+        report.line(Mark::Note, "not seen", limit);
+    }
+}

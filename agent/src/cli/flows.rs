@@ -1,0 +1,120 @@
+//! `homeport flows`
+
+use std::path::PathBuf;
+
+use super::{ConfigArgs, table};
+use crate::{
+    app::snapshot::FlowsView,
+    control::{self, AskError},
+    exit::{Exit, Failure},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Control socket of the agent [default: agent.socket of the configuration]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print the whole table as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Show at most this many flows, those with the most bytes first; 0 for all
+    #[arg(long, default_value_t = 40, value_name = "N")]
+    limit: usize,
+}
+
+pub(super) fn run(args: Args) -> Result<Exit, Failure> {
+    let socket = match args.socket {
+        Some(socket) => socket,
+        None => args.config.load()?.0.agent.socket,
+    };
+    let (view, text) = control::ask_flows(&socket).map_err(|error| {
+        let exit = match error {
+            AskError::NoAgent { .. } => Exit::NoAgent,
+            AskError::Refused(_) => Exit::NotPermitted,
+            AskError::Garbled(_) => Exit::Failure,
+        };
+        Failure::new(exit, error)
+    })?;
+    if args.json {
+        print!("{text}");
+    } else {
+        print(view, args.limit);
+    }
+    Ok(Exit::Success)
+}
+
+fn print(mut view: FlowsView, limit: usize) {
+    view.flows.sort_by_key(|flow| std::cmp::Reverse(flow.volume.wire_bytes));
+    let shown = if limit == 0 { view.flows.len() } else { limit };
+    let rows: Vec<Vec<String>> = view
+        .flows
+        .iter()
+        .take(shown)
+        .map(|flow| {
+            vec![
+                match flow.owner.pid {
+                    Some(pid) => format!("{} [{pid}]", flow.owner.label),
+                    None => flow.owner.label.clone(),
+                },
+                match flow.initiator.as_str() {
+                    "remote" => "<-",
+                    "local" => "->",
+                    _ => "--",
+                }
+                .to_owned(),
+                format!("{} {}/{}", flow.remote, flow.protocol, flow.service_port),
+                flow.location.clone(),
+                match &flow.rule {
+                    Some(rule) => format!("VIOLATION {rule}"),
+                    None => flow.verdict.clone(),
+                },
+                table::bytes(flow.volume.wire_bytes),
+                table::bytes(flow.volume.payload_bytes),
+            ]
+        })
+        .collect();
+    print!(
+        "{}",
+        table::render(&["OWNER", "", "REMOTE", "LOCATION", "VERDICT", "WIRE", "PAYLOAD"], &rows)
+    );
+    if view.flows.len() > shown {
+        println!("... and {} more (--limit 0 shows all)", view.flows.len() - shown);
+    }
+    println!(
+        "\n{} flows, {} on the wire, {} payload since {}; -> we opened, <- they did",
+        view.flows.len(),
+        table::bytes(view.totals.wire_bytes),
+        table::bytes(view.totals.payload_bytes),
+        view.started
+    );
+    for interface in &view.interfaces {
+        let counted = [interface.socket, interface.forwarded, interface.packet, interface.time_wait, interface.non_ip]
+            .iter()
+            .map(|frames| frames.bytes)
+            .sum::<u64>();
+        println!(
+            "{}: card says {}, we saw {} at the edge, {} of it without a local socket",
+            interface.name,
+            table::bytes(interface.nic_tx_bytes),
+            table::bytes(counted),
+            table::bytes(counted - interface.socket.bytes - interface.time_wait.bytes - interface.non_ip.bytes)
+        );
+    }
+    for class in &view.overflow {
+        println!(
+            "not in the table: {} of {} to {} ({})",
+            table::bytes(class.volume.wire_bytes),
+            class.owner_class,
+            class.location,
+            class.verdict
+        );
+    }
+    for loss in view.losses.iter().filter(|loss| loss.events > 0) {
+        println!("loss: {} x{} ({})", loss.cause, loss.events, table::bytes(loss.bytes));
+    }
+    for condition in &view.degraded {
+        println!("DEGRADED {}: {}", condition.part, condition.reason);
+    }
+}

@@ -1,0 +1,61 @@
+//! A client's end of the control socket.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Refusal, Request};
+use crate::app::snapshot::{FlowsView, SCHEMA};
+
+/// How long to wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens.
+    #[error("no agent answers on {path}: {error}; is `homeport run` active, and is this its agent.socket?")]
+    NoAgent {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// It refused.
+    #[error("the agent refused: {0}")]
+    Refused(String),
+    /// It spoke another language.
+    #[error("the agent answered something else: {0}; are agent and client of the same version?")]
+    Garbled(String),
+}
+
+/// The flow table of the running agent, and the text it sent.
+///
+/// # Errors
+///
+/// [`AskError`].
+pub fn ask_flows(socket: &Path) -> Result<(FlowsView, String), AskError> {
+    let text = ask(socket, &Request::Flows).map_err(|error| AskError::NoAgent { path: socket.to_owned(), error })?;
+    match serde_json::from_str::<FlowsView>(&text) {
+        Ok(view) if view.schema == SCHEMA => Ok((view, text)),
+        Ok(view) => Err(AskError::Garbled(format!("schema {}, not {SCHEMA}", view.schema))),
+        Err(error) => match serde_json::from_str::<Refusal>(&text) {
+            Ok(refusal) => Err(AskError::Refused(refusal.error)),
+            Err(_) => Err(AskError::Garbled(error.to_string())),
+        },
+    }
+}
+
+fn ask(socket: &Path, request: &Request) -> io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,53 @@
+//! The control socket: a Unix socket that answers questions, one line of JSON each way.
+//!
+//! Only the user of the agent and root may ask (file mode, and the credentials of the peer). A client that is slow,
+//! silent, or sends nonsense costs one task and a few kilobytes, for a few seconds.
+
+mod client;
+mod server;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    client::{AskError, ask_flows},
+    server::{ControlServer, serve},
+};
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// The flow table.
+    Flows,
+}
+
+/// Reads a question.
+///
+/// # Errors
+///
+/// Says what would be accepted.
+pub fn parse_request(line: &[u8]) -> Result<Request, String> {
+    serde_json::from_slice(line)
+        .map_err(|error| format!("not a request: {error}; accepted is one line of JSON such as {{\"ask\":\"flows\"}}"))
+}
+
+/// What is said instead of an answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Why.
+    pub error: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_and_nonsense_is_refused() {
+        assert_eq!(parse_request(b"{\"ask\":\"flows\"}\n"), Ok(Request::Flows));
+        for line in [&b""[..], b"flows", b"{}", b"{\"ask\":\"shutdown\"}", b"{\"ask\":\"flows\",\"x\":1}", b"\xff"] {
+            let error = parse_request(line).expect_err("refused");
+            assert!(error.contains("accepted"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The agent's end of the control socket.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{Refusal, Request, parse_request};
+use crate::app::snapshot::Query;
+
+/// Clients at the same time; more wait in the kernel's queue.
+const MAX_CLIENTS: usize = 8;
+/// Longest question in bytes.
+const MAX_REQUEST_BYTES: u64 = 4096;
+/// A client that has not asked, or not read its answer, within this time is dropped.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Removes the socket's file when dropped.
+pub struct ControlServer {
+    path: PathBuf,
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Opens the socket and answers from then on.
+///
+/// # Errors
+///
+/// When the socket cannot be made, or another agent answers on it.
+pub fn serve(path: &Path, queries: mpsc::Sender<Query>) -> io::Result<ControlServer> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers on this socket"));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+    tokio::spawn(async move {
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let queries = queries.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = timeout(PATIENCE, answer(stream, queries)).await.unwrap_or(Ok(())) {
+                            tracing::debug!(%error, "control client");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: wait, do not spin.
+                    tracing::warn!(%error, "control socket");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    });
+    Ok(ControlServer { path: path.to_owned() })
+}
+
+async fn answer(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<()> {
+    let peer = stream.peer_cred()?.uid();
+    let own = rustix::process::geteuid().as_raw();
+    let (reader, mut writer) = stream.into_split();
+    let mut line = Vec::new();
+    BufReader::new(reader.take(MAX_REQUEST_BYTES)).read_until(b'\n', &mut line).await?;
+    let text = if peer != 0 && peer != own {
+        refusal(format!("user {peer} may not ask; accepted are root and user {own}"))
+    } else {
+        match parse_request(&line) {
+            Ok(Request::Flows) => flows(&queries).await,
+            Err(error) => refusal(error),
+        }
+    };
+    writer.write_all(&text).await?;
+    writer.shutdown().await
+}
+
+async fn flows(queries: &mpsc::Sender<Query>) -> Vec<u8> {
+    let (reply, answer) = oneshot::channel();
+    if queries.send(Query::Flows(reply)).await.is_err() {
+        return refusal("the agent is stopping".to_owned());
+    }
+    let Ok(snapshot) = answer.await else { return refusal("the agent is stopping".to_owned()) };
+    let text = tokio::task::spawn_blocking(move || serde_json::to_vec(&snapshot.view())).await;
+    match text {
+        Ok(Ok(mut text)) => {
+            text.push(b'\n');
+            text
+        }
+        Ok(Err(error)) => refusal(error.to_string()),
+        Err(error) => refusal(error.to_string()),
+    }
+}
+
+fn refusal(error: String) -> Vec<u8> {
+    let mut text = serde_json::to_vec(&Refusal { error }).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
