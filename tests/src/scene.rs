@@ -182,9 +182,9 @@ fn describe(flows: &Flows) -> String {
 pub fn scene(settings: &Settings, play: impl FnOnce(&mut Scene) -> Result<()>) {
     let mut scene = match Scene::start(settings).context("start the lab and the agent") {
         Ok(scene) => scene,
-        Err(error) => panic!("{error:?}"),
+        Err(error) => panic!("{error:#}"),
     };
     if let Err(error) = play(&mut scene) {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }

@@ -49,7 +49,7 @@ impl Settings {
         let directory = directory.display();
         let Self { quiet_secs, interval_secs, policies, more, geo, records, .. } = self;
         let mut text = format!(
-            "[host]\nname = \"storage-1\"\n\n\
+            "[host]\nname = \"storage-1\"\nnamespaces = \"own\"\n\n\
              [geo]\n{geo}\n\n\
              [alert]\nattempt_grace_ms = 500\nquiet_secs = {quiet_secs}\n\n\
              [records]\nfile = \"{directory}/{records}\"\ninterval_secs = {interval_secs}\n\n\

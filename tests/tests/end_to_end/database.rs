@@ -94,7 +94,7 @@ fn a_database_replaced_by_garbage_while_running_is_refused_and_the_old_one_goes_
         Ok(())
     })();
     if let Err(error) = outcome {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
 

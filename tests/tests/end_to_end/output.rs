@@ -76,7 +76,7 @@ fn a_full_disk_delays_records_and_loses_none() {
         Ok(())
     })();
     if let Err(error) = outcome {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
 

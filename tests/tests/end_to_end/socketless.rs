@@ -29,7 +29,7 @@ fn frames_of_a_container_are_reported_as_forwarded_and_counted_to_the_byte() {
         Ok(())
     })();
     if let Err(error) = outcome {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
 

@@ -91,7 +91,7 @@ fn a_server_that_answers_with_sendfile_is_named_and_counted_to_the_byte() {
 fn later(lab: Lab, play: impl FnOnce(&mut Scene) -> Result<()>) {
     let mut scene = Scene::start_in(lab, &Settings::default()).expect("the agent starts");
     if let Err(error) = play(&mut scene) {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
 
