@@ -20,7 +20,7 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(Args {}: Args) -> Result<()> {
     setup::ensure()?;
-    tool::run(tool::cargo("build").args(["--locked", "--release", "--package", "homeport"]))?;
+    tool::run(tool::cargo("build").args(["--locked", "--package", "homeport"]))?;
     tool::run(tool::cargo("build").args(["--locked", "--package", PACKAGE, "--bin", PROGRAM]))?;
     let program = tool::target_dir().join("debug").join(PROGRAM);
     let mut demo = if tool::is_root()? {
@@ -32,5 +32,5 @@ pub(crate) fn run(Args {}: Args) -> Result<()> {
     } else {
         bail!("the demo loads programs into the kernel: run `cargo xtask demo` as root, or install sudo");
     };
-    tool::run(demo.env(AGENT_VARIABLE, tool::target_dir().join("release/homeport")))
+    tool::run(demo.env(AGENT_VARIABLE, tool::target_dir().join("debug/homeport")))
 }
