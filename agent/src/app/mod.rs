@@ -17,6 +17,7 @@
 //! | `reload` | another policy or database: everything is judged again |
 //! | `minute` | the interval record, coverage and losses |
 //! | `outbox` | records on their way to the writer |
+//! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a restart |
 //! | `snapshot` | what the control socket is told |
 
@@ -27,6 +28,7 @@ mod minute;
 mod observe;
 mod outbox;
 mod reload;
+mod service;
 pub mod snapshot;
 mod state;
 
@@ -45,7 +47,7 @@ use tokio::{
 };
 
 use self::{
-    databases::Databases, edges::Edges, identity::HostIdentity, minute::MinuteState, outbox::Outbox, state::StateFile,
+    databases::Databases, edges::Edges, identity::HostIdentity, minute::MinuteState, outbox::Outbox, service::ServiceManager, state::StateFile,
 };
 pub use self::{
     databases::{Databases as OpenDatabases, locator, open_databases},
@@ -101,6 +103,7 @@ struct App {
     edges: Edges,
     databases: Databases,
     minute: MinuteState,
+    service: ServiceManager,
     state: StateFile,
     /// Slots whose exact owner is about to be told, with the time until which we wait.
     waiting: VecDeque<(KernelTime, u32, u32)>,
@@ -189,6 +192,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
             Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() },
         ),
         outbox: Outbox::start(writer),
+        service: ServiceManager::connect(),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
         edges: Edges::default(),
@@ -249,9 +253,7 @@ impl App {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
         self.record_start();
-        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-            tracing::warn!(%error, "telling the service manager");
-        }
+        self.service.ready();
 
         let reason = loop {
             let due = self.next_wait();
@@ -273,7 +275,7 @@ impl App {
                 () = sleep_until(due) => self.take_waiting(KernelTime::now()),
                 _ = sweep.tick() => {
                     self.sweep(&links).await;
-                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                    self.service.alive();
                 }
                 () = links.changed() => self.follow_links(&links).await,
                 Some(path) = file_changes.recv() => self.reload_database(&path).await,
@@ -281,7 +283,7 @@ impl App {
             }
         };
         tracing::info!(reason, "stopping");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.service.stopping();
         self.stop(reason, &links).await;
         Ok(())
     }

@@ -26,10 +26,7 @@ impl App {
             tracing::info!("reload: there is no configuration file, the built-in policy stays in force");
             return;
         };
-        let _ = sd_notify::notify(&[
-            sd_notify::NotifyState::Reloading,
-            sd_notify::NotifyState::monotonic_usec_now().unwrap_or(sd_notify::NotifyState::MonotonicUsec(0)),
-        ]);
+        self.service.reloading();
         match Config::load(&path, WallTime::now()) {
             Ok((config, warnings)) => {
                 for warning in &warnings {
@@ -56,7 +53,7 @@ impl App {
         for path in paths {
             self.reload_database(&path).await;
         }
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        self.service.ready();
     }
 
     async fn take_configuration(&mut self, config: Config) {
