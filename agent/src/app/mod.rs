@@ -18,11 +18,13 @@
 //! | `minute` | the interval record, coverage and losses |
 //! | `outbox` | records on their way to the writer |
 //! | `state` | what outlives a restart |
+//! | `manager` | what the service manager is told |
 //! | `snapshot` | what the control socket is told |
 
 mod databases;
 mod edges;
 mod identity;
+mod manager;
 mod minute;
 mod observe;
 mod outbox;
@@ -249,7 +251,7 @@ impl App {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
         self.record_start();
-        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        if let Err(error) = manager::tell(&[sd_notify::NotifyState::Ready]) {
             tracing::warn!(%error, "telling the service manager");
         }
 
@@ -273,7 +275,7 @@ impl App {
                 () = sleep_until(due) => self.take_waiting(KernelTime::now()),
                 _ = sweep.tick() => {
                     self.sweep(&links).await;
-                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                    let _ = manager::tell(&[sd_notify::NotifyState::Watchdog]);
                 }
                 () = links.changed() => self.follow_links(&links).await,
                 Some(path) = file_changes.recv() => self.reload_database(&path).await,
@@ -281,7 +283,7 @@ impl App {
             }
         };
         tracing::info!(reason, "stopping");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let _ = manager::tell(&[sd_notify::NotifyState::Stopping]);
         self.stop(reason, &links).await;
         Ok(())
     }

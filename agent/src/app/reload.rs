@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{App, databases::open_databases, observe::assess};
+use super::{App, databases::open_databases, manager, observe::assess};
 use crate::{
     alert::RejudgeCause,
     clock::WallTime,
@@ -26,7 +26,7 @@ impl App {
             tracing::info!("reload: there is no configuration file, the built-in policy stays in force");
             return;
         };
-        let _ = sd_notify::notify(&[
+        let _ = manager::tell(&[
             sd_notify::NotifyState::Reloading,
             sd_notify::NotifyState::monotonic_usec_now().unwrap_or(sd_notify::NotifyState::MonotonicUsec(0)),
         ]);
@@ -56,7 +56,7 @@ impl App {
         for path in paths {
             self.reload_database(&path).await;
         }
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let _ = manager::tell(&[sd_notify::NotifyState::Ready]);
     }
 
     async fn take_configuration(&mut self, config: Config) {
