@@ -3,9 +3,12 @@
 use std::{
     ffi::OsString,
     fs,
+    net::Shutdown,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -39,6 +42,8 @@ pub fn binary() -> Result<PathBuf> {
 pub struct Agent {
     process: Running,
     notify: UnixDatagram,
+    /// Messages of the service protocol, in order.
+    notified: Receiver<String>,
     directory: TempDir,
     settings: Settings,
 }
@@ -73,7 +78,7 @@ impl Agent {
         fs::write(&config, toml)?;
         let notify_path = directory.path().join("notify.sock");
         let notify = UnixDatagram::bind(&notify_path)?;
-        notify.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let notified = read_messages(notify.try_clone()?, settings.deaf_manager);
         let log = fs::File::create(directory.path().join("log"))?;
         let mut words = settings.wrapper.iter().map(OsString::from).chain([binary()?.into_os_string()]);
         let mut command = lab.command(Host::Storage, words.next().context("a program")?);
@@ -86,7 +91,13 @@ impl Agent {
             .env("NOTIFY_SOCKET", &notify_path)
             .env_remove("JOURNAL_STREAM")
             .stderr(Stdio::from(log));
-        Ok(Self { process: Running::start(&mut command)?, notify, directory, settings: settings.clone() })
+        Ok(Self {
+            process: Running::start(&mut command)?,
+            notify,
+            notified,
+            directory,
+            settings: settings.clone(),
+        })
     }
 
     /// Waits for a message of the service protocol, such as `READY=1`.
@@ -96,13 +107,11 @@ impl Agent {
     /// When the agent ends, or says nothing of the kind.
     pub fn wait_until(&mut self, message: &str) -> Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
-        let mut buffer = [0; 4096];
         while Instant::now() < deadline {
-            if let Ok(length) = self.notify.recv(&mut buffer) {
-                let text = String::from_utf8_lossy(&buffer[..length]);
-                if text.lines().any(|line| line == message) {
-                    return Ok(());
-                }
+            if let Ok(text) = self.notified.recv_timeout(Duration::from_millis(100))
+                && text.lines().any(|line| line == message)
+            {
+                return Ok(());
             }
             if let Some(status) = self.process.ended()? {
                 bail!("the agent ended with {status} before it said {message}");
@@ -221,11 +230,29 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        let _ = self.notify.shutdown(Shutdown::Both);
+        if thread::panicking() {
             let config = fs::read_to_string(self.config_path()).unwrap_or_default();
             eprintln!("--- configuration\n{config}--- log of the agent\n{}---", self.log());
         }
     }
+}
+
+/// Reads what the agent tells its service manager until the socket is shut down, or, if the manager is `deaf`, until
+/// the agent is ready.
+fn read_messages(notify: UnixDatagram, deaf: bool) -> Receiver<String> {
+    let (sender, messages) = channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = notify.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let is_ready = text.lines().any(|line| line == "READY=1");
+            if sender.send(text).is_err() || (deaf && is_ready) {
+                return;
+            }
+        }
+    });
+    messages
 }
 
 /// Repeats until it succeeds. After the time given, the latest failure counts.
@@ -237,7 +264,7 @@ pub fn eventually<T>(patience: Duration, mut attempt: impl FnMut() -> Result<T>)
     let deadline = Instant::now() + patience;
     loop {
         match attempt() {
-            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
+            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
             result => return result.with_context(|| format!("still so after {patience:?}")),
         }
     }

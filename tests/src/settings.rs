@@ -19,6 +19,8 @@ pub struct Settings {
     pub geo: String,
     /// Where records go, below the agent's directory.
     pub records: String,
+    /// The service manager reads nothing any more once the agent is ready.
+    pub deaf_manager: bool,
     /// Words after `homeport run`, such as `--human`.
     pub arguments: &'static [&'static str],
     /// Words before the agent's command line, such as `unshare --mount`.
@@ -35,6 +37,7 @@ impl Default for Settings {
             more: String::new(),
             geo: String::new(),
             records: "records.jsonl".to_owned(),
+            deaf_manager: false,
             arguments: &[],
             wrapper: &[],
         }

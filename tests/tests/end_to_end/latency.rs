@@ -18,7 +18,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use homeport_tests::{lab::Host, scene::scene, settings::Settings};
+use homeport_tests::{
+    lab::{Family, Host},
+    scene::scene,
+    settings::Settings,
+};
 use serde_json::Value;
 
 const NETWORK: &str = "2001:db8:0:113:1::";
@@ -39,6 +43,8 @@ fn every_transfer_has_its_record_soon_after_its_first_byte() {
     let settings = Settings { more: sites, ..Settings::default() };
     scene(&settings, |scene| {
         scene.lab.shell(Host::Foreign, &format!("ip -6 route add local {NETWORK}/96 dev lo"))?;
+        let via = Host::Foreign.address(Family::V6);
+        scene.lab.shell(Host::Router, &format!("ip -6 route add {NETWORK}/96 via {via}"))?;
         let at = "[::]:9000".parse()?;
         let _sink = scene.lab.listener(Host::Foreign, "tcp-sink", at, "")?;
         let watch = Watch::start(scene.agent.records_path());

@@ -1,4 +1,4 @@
-//! The record file: on a disk that is full, and taken away by a log rotation.
+//! Outputs that do not take what they are given: a full disk, a rotated file, a service manager that does not read.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -78,6 +78,24 @@ fn a_full_disk_delays_records_and_loses_none() {
     if let Err(error) = outcome {
         panic!("{error:#}");
     }
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_stops_nothing() {
+    let settings = Settings { deaf_manager: true, ..Settings::default() };
+    scene(&settings, |scene| {
+        // Each reload says that it began and ended; the kernel keeps about ten messages.
+        for _ in 0..15 {
+            scene.agent.reload(&settings.toml(scene.agent.directory()))?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let at = sink_at(Host::Foreign, Family::V4);
+        let _sink = scene.lab.listener(Host::Foreign, "tcp-sink", at, "")?;
+        scene.lab.send(Host::Storage, &format!("tcp-push --to {at} --bytes 10000"))?;
+        let flows = scene.accounted()?;
+        let records = scene.finish()?;
+        check_one_episode(&records, &flows, Host::Foreign).map(drop)
+    });
 }
 
 #[test]

@@ -79,10 +79,10 @@ fn demo() -> Result<()> {
     let _servers = programs::start_servers(&scene.lab, &files)?;
     for (number, transfer) in TRANSFERS.iter().enumerate() {
         title(&format!("{}. {}", number + 1, transfer.title));
-        println!("  {} $ {}", transfer.on, (transfer.shown)(&files));
+        println!("  {} $ {}\n", transfer.on, (transfer.shown)(&files));
         (transfer.run)(&scene.lab, &files).with_context(|| transfer.title.to_owned())?;
         pause_for_alert(&scene, transfer)?;
-        show_printed(&scene);
+        show_printed(&scene, |_| true);
     }
 
     title("Is that all? The network card knows");
@@ -100,7 +100,7 @@ fn demo() -> Result<()> {
 
     let records = scene.finish().context("stop the agent")?;
     title("The agent is told to stop, and closes what is open");
-    show_printed(&scene);
+    show_printed(&scene, is_about_the_end);
     let kept = keep_records(&scene)?;
 
     title("Expected and seen");
@@ -130,12 +130,17 @@ fn pause_for_alert(scene: &Scene, transfer: &Transfer) -> Result<()> {
     })
 }
 
-fn show_printed(scene: &Scene) {
+fn show_printed(scene: &Scene, is_shown: fn(&str) -> bool) {
+    // What the agent prints passes through a pipe.
     std::thread::sleep(Duration::from_millis(100));
-    println!();
-    for line in scene.agent.printed() {
-        println!("  {line}");
+    for line in scene.agent.printed().filter(|line| is_shown(line)) {
+        println!("{}", format!("  {line}").trim_end());
     }
+}
+
+/// The rest was told when the episode began.
+fn is_about_the_end(line: &str) -> bool {
+    !line.starts_with(' ') || ["  what ", "  how much "].iter().any(|word| line.starts_with(word))
 }
 
 /// One row of the table at the end. False when it is not what was expected.

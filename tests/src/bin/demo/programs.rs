@@ -18,12 +18,14 @@ use tempfile::TempDir;
 
 /// Python's own web server, on both families. Its usual class asks the name service who this host is, and there is
 /// none in the lab.
-const WEB_SERVER: &str = "
-import http.server, socket, socketserver, os
+const WEB_SERVER: &str = "\
+import http.server, socket, socketserver, sys
 class Server(socketserver.ThreadingTCPServer):
     address_family, allow_reuse_address = socket.AF_INET6, True
-os.chdir('DIRECTORY')
-Server(('::', 8080), http.server.SimpleHTTPRequestHandler).serve_forever()
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *connection):
+        super().__init__(*connection, directory=sys.argv[1])
+Server(('::', 8080), Handler).serve_forever()
 ";
 
 const UDP_RECEIVER: &str = "
@@ -42,7 +44,7 @@ pub(crate) struct Files {
 
 impl Files {
     pub(crate) fn new() -> Result<Self> {
-        let files = Self { directory: tempfile::tempdir()? };
+        let files = Self { directory: tempfile::Builder::new().prefix("storage-").tempdir()? };
         for name in ["videos", "received"] {
             fs::create_dir(files.path(name))?;
         }
@@ -52,6 +54,7 @@ impl Files {
         fs::write(files.path("videos/clip.mp4"), video)?;
         let line = "user 4711 liked clip 42 ".repeat(20);
         fs::write(files.path("events.log"), format!("{line}\n").repeat(400))?;
+        fs::write(files.path("webserver.py"), WEB_SERVER)?;
         let received = files.path("received");
         fs::write(
             files.path("rsyncd.conf"),
@@ -71,9 +74,8 @@ impl Files {
 
 /// The servers of the story: HTTP on the storage host, rsync and syslog in Frankfurt.
 pub(crate) fn start_servers(lab: &Lab, files: &Files) -> Result<Vec<Running>> {
-    let web = WEB_SERVER.replace("DIRECTORY", &files.path("videos").display().to_string());
     let mut web_server = lab.command(Host::Storage, "python3");
-    web_server.args(["-c", &web]).stderr(Stdio::null());
+    web_server.arg(files.path("webserver.py")).arg(files.path("videos")).stderr(Stdio::null());
     let mut rsync = lab.command(Host::Foreign, "rsync");
     rsync.args(["--daemon", "--no-detach", "--port=873", "--config"]).arg(files.path("rsyncd.conf"));
     let mut syslog = lab.command(Host::Foreign, "python3");
