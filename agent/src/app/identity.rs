@@ -110,7 +110,9 @@ pub fn find_cgroup(configured: Option<&Path>) -> Result<Cgroup, Failure> {
     let mount = private_mount().map_err(|error| {
         Failure::new(
             Exit::Unsupported,
-            anyhow::anyhow!("this host has no cgroup2 hierarchy mounted, and mounting a private one failed: {error}"),
+            anyhow::anyhow!(
+                "this host has no cgroup2 hierarchy mounted, and mounting a private one failed: {error}"
+            ),
         )
     })?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));

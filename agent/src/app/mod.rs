@@ -40,6 +40,7 @@ use std::{
     time::Duration,
 };
 
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -47,7 +48,8 @@ use tokio::{
 };
 
 use self::{
-    databases::Databases, edges::Edges, identity::HostIdentity, minute::MinuteState, outbox::Outbox, service::ServiceManager, state::StateFile,
+    databases::Databases, edges::Edges, identity::HostIdentity, minute::MinuteState, outbox::Outbox,
+    state::StateFile,
 };
 pub use self::{
     databases::{Databases as OpenDatabases, locator, open_databases},
@@ -103,7 +105,6 @@ struct App {
     edges: Edges,
     databases: Databases,
     minute: MinuteState,
-    service: ServiceManager,
     state: StateFile,
     /// Slots whose exact owner is about to be told, with the time until which we wait.
     waiting: VecDeque<(KernelTime, u32, u32)>,
@@ -174,7 +175,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
     let probe = Probe::start(&probe_settings).map_err(|error| {
         let exit = match error {
             ProbeError::NotPermitted => Exit::NotPermitted,
-            ProbeError::Cgroup { .. } | ProbeError::Required { .. } | ProbeError::Load(_) => Exit::Unsupported,
+            ProbeError::Cgroup { .. } | ProbeError::Required { .. } | ProbeError::Load(_) => {
+                Exit::Unsupported
+            }
             ProbeError::Map { .. } => Exit::Failure,
         };
         Failure::new(exit, error)
@@ -192,7 +195,6 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
             Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() },
         ),
         outbox: Outbox::start(writer),
-        service: ServiceManager::connect(),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
         edges: Edges::default(),
@@ -253,7 +255,7 @@ impl App {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
         self.record_start();
-        self.service.ready();
+        service::tell(&[NotifyState::Ready]);
 
         let reason = loop {
             let due = self.next_wait();
@@ -275,7 +277,7 @@ impl App {
                 () = sleep_until(due) => self.take_waiting(KernelTime::now()),
                 _ = sweep.tick() => {
                     self.sweep(&links).await;
-                    self.service.alive();
+                    service::alive();
                 }
                 () = links.changed() => self.follow_links(&links).await,
                 Some(path) = file_changes.recv() => self.reload_database(&path).await,
@@ -283,7 +285,7 @@ impl App {
             }
         };
         tracing::info!(reason, "stopping");
-        self.service.stopping();
+        service::tell(&[NotifyState::Stopping]);
         self.stop(reason, &links).await;
         Ok(())
     }
@@ -295,10 +297,8 @@ impl App {
         let transitions = self.episodes.stop(now);
         self.publish(transitions);
         self.record_minute(WallTime::now());
-        let record = lifecycle::lifecycle(
-            &self.context(),
-            Event::Stop { reason: reason.to_owned(), drained: true },
-        );
+        let record =
+            lifecycle::lifecycle(&self.context(), Event::Stop { reason: reason.to_owned(), drained: true });
         self.outbox.send(record, None);
         match tokio::time::timeout(STOP_GRACE, self.outbox.stop()).await {
             Ok(health) => {

@@ -88,7 +88,8 @@ fn count(slot: *mut Slot, slot_idx: u32, packet: &Packet) {
         return;
     }
     // SAFETY: as above.
-    let (payload, due) = unsafe { (load(&raw const (*hot).payload_bytes), load(&raw const (*hot).next_event_at)) };
+    let (payload, due) =
+        unsafe { (load(&raw const (*hot).payload_bytes), load(&raw const (*hot).next_event_at)) };
     // SAFETY: as above.
     add(unsafe { &raw mut (*hot).payload_bytes }, packet.payload_bytes);
     let payload = payload + packet.payload_bytes;
@@ -117,7 +118,8 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     }
     // SAFETY: `skb` is the context.
     let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
-    let mut key = IndexKey { cookie, remote_port: packet.remote_port, protocol: packet.protocol, ..EMPTY_KEY };
+    let mut key =
+        IndexKey { cookie, remote_port: packet.remote_port, protocol: packet.protocol, ..EMPTY_KEY };
     if !state.is_null() {
         // SAFETY: checked above.
         key.taken_for = unsafe { (*state).owner.pid };
@@ -277,15 +279,8 @@ fn take(skb: *mut __sk_buff, slot: *mut Slot, state: *mut SocketState, key: &Ind
     hot.active = 1;
 }
 
-const NOBODY: Stamp = Stamp {
-    start_boot_ns: 0,
-    cgroup_id: 0,
-    pid: 0,
-    uid: 0,
-    login_uid: u32::MAX,
-    _pad: 0,
-    comm: [0; 16],
-};
+const NOBODY: Stamp =
+    Stamp { start_boot_ns: 0, cgroup_id: 0, pid: 0, uid: 0, login_uid: u32::MAX, _pad: 0, comm: [0; 16] };
 
 #[inline(always)]
 fn netns_cookie(skb: *mut __sk_buff) -> u64 {

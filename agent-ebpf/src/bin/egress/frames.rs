@@ -32,7 +32,8 @@ pub(crate) fn count_raw(skb: *mut __sk_buff) {
 #[inline(always)]
 fn count(skb: *mut __sk_buff, l3_at: usize) {
     // SAFETY: plain fields of the context.
-    let (ifindex, protocol, sk) = unsafe { ((*skb).ifindex, (*skb).protocol as u16, (*skb).__bindgen_anon_2.sk) };
+    let (ifindex, protocol, sk) =
+        unsafe { ((*skb).ifindex, (*skb).protocol as u16, (*skb).__bindgen_anon_2.sk) };
     let Some(cell) = INTERFACES.get_ptr_mut(ifindex) else {
         // SAFETY: a plain field of the context.
         tell::lose(LOSS_INTERFACE, unsafe { (*skb).wire_len } as u64);

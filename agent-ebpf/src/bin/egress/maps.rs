@@ -4,7 +4,8 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::*, bpf_sock,
+        BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::*,
+        bpf_sock,
     },
     btf_maps::SkStorage,
     cty::c_void,
@@ -40,11 +41,13 @@ pub(crate) static KNOWN: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entrie
 
 /// Bytes without slot, one of two.
 #[map]
-pub(crate) static ASIDE_0: HashMap<AsideKey, AsideValue> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+pub(crate) static ASIDE_0: HashMap<AsideKey, AsideValue> =
+    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// Bytes without slot, the other.
 #[map]
-pub(crate) static ASIDE_1: HashMap<AsideKey, AsideValue> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+pub(crate) static ASIDE_1: HashMap<AsideKey, AsideValue> =
+    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// Frames per edge interface. The agent makes the cell before it attaches; 1,024 interfaces.
 #[map]

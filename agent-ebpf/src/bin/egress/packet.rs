@@ -130,7 +130,8 @@ impl Packet {
             return None;
         }
         let fragment_offset = u16::from_be(fragment) & 0x1fff;
-        let remote = [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]) | u64::from(destination) << (32 * LITTLE)];
+        let remote =
+            [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]) | u64::from(destination) << (32 * LITTLE)];
         let mut packet = Self::new(remote, protocol, false, l3_at, l3_at + header);
         packet.read_transport(bytes, fragment_offset == 0);
         packet.measure(skb);
@@ -286,7 +287,8 @@ impl Packet {
             let address: u32 = bytes.read(self.l3_at + 12).unwrap_or(0);
             [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]) | u64::from(address) << (32 * LITTLE)]
         };
-        let port = if self.has_ports { bytes.read::<u16>(self.l4_at).unwrap_or(0).to_ne_bytes() } else { [0; 2] };
+        let port =
+            if self.has_ports { bytes.read::<u16>(self.l4_at).unwrap_or(0).to_ne_bytes() } else { [0; 2] };
         (address, port)
     }
 }
