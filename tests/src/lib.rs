@@ -1,1 +1,24 @@
-//! e2e
+//! The harness of the end-to-end tests and of the demo: a lab of network namespaces, the real agent in it, real
+//! programs that send, and the arithmetic that compares what the agent says with what the network card counted.
+//!
+//! | file | what for |
+//! |---|---|
+//! | `lab` | a storage host, a router and three peers, each a network namespace |
+//! | `running` | child processes that end with their owner, and the lines they print |
+//! | `actor` | starts the sending and receiving programs of `src/bin/actor` |
+//! | `settings` | configuration files for the agent |
+//! | `agent` | starts, asks and stops the agent |
+//! | `flows` | what `homeport flows --json` prints |
+//! | `records` | what the agent wrote: findings, grouped into episodes |
+//! | `scene` | a lab with an agent, and the comparison with the network card |
+//!
+//! All of it needs root, and says so instead of skipping.
+
+pub mod actor;
+pub mod agent;
+pub mod flows;
+pub mod lab;
+pub mod records;
+pub mod running;
+pub mod scene;
+pub mod settings;

@@ -28,7 +28,7 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn run_all() -> Result<Summary> {
     let as_root = root_runner()?;
     let mut summary = Summary::of(&mut unit_tests())?;
-    match tool::run(tool::cargo("build").args(["--locked", "--release", "--package", "homeport"])) {
+    match tool::run(tool::cargo("build").args(["--locked", "--package", "homeport"])) {
         Ok(()) => summary += Summary::of(&mut end_to_end_tests(as_root))?,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -47,7 +47,7 @@ fn unit_tests() -> Command {
 fn end_to_end_tests(as_root: Option<&str>) -> Command {
     let mut cargo = tool::cargo("test");
     cargo.args(["--locked", "--package", END_TO_END, "--no-fail-fast"]);
-    cargo.env(AGENT_VARIABLE, tool::target_dir().join("release/homeport"));
+    cargo.env(AGENT_VARIABLE, tool::target_dir().join("debug/homeport"));
     if let Some(runner) = as_root {
         cargo.args(["--config", runner]);
     }

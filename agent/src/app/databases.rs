@@ -126,7 +126,14 @@ impl Databases {
         let handler = move |event: notify::Result<notify::Event>| {
             // Reading a file, our own too, is no change of it.
             let Ok(event) = event else { return };
-            if event.kind.is_access() && !matches!(event.kind, notify::EventKind::Access(notify::event::AccessKind::Close(notify::event::AccessMode::Write))) {
+            if event.kind.is_access()
+                && !matches!(
+                    event.kind,
+                    notify::EventKind::Access(notify::event::AccessKind::Close(
+                        notify::event::AccessMode::Write
+                    ))
+                )
+            {
                 return;
             }
             for path in event.paths {
@@ -182,7 +189,12 @@ pub fn locator(config: &Config, databases: Vec<Arc<Database>>, asn: Option<Arc<A
         sites,
         overrides,
         // The configuration accepts the lengths of RFC 6052 only.
-        nat64_prefixes: config.geo.nat64_prefixes.iter().filter_map(|prefix| Nat64Prefix::new(*prefix).ok()).collect(),
+        nat64_prefixes: config
+            .geo
+            .nat64_prefixes
+            .iter()
+            .filter_map(|prefix| Nat64Prefix::new(*prefix).ok())
+            .collect(),
         databases,
         asn,
         registered_country_fallback: config.geo.registered_country,

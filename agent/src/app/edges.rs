@@ -117,12 +117,16 @@ impl Edges {
         destination.forwarded.add(volume);
         let Destination { elsewhere, forwarded, reported } = *destination;
         // Payload decides: handshakes of other namespaces are not kept per namespace.
-        if forwarded.payload_bytes <= elsewhere.payload_bytes + reported.payload_bytes && elsewhere.packets > 0 {
+        if forwarded.payload_bytes <= elsewhere.payload_bytes + reported.payload_bytes
+            && elsewhere.packets > 0
+        {
             return Volume::default();
         }
         let rest = Volume {
             wire_bytes: forwarded.wire_bytes.saturating_sub(elsewhere.wire_bytes + reported.wire_bytes),
-            payload_bytes: forwarded.payload_bytes.saturating_sub(elsewhere.payload_bytes + reported.payload_bytes),
+            payload_bytes: forwarded
+                .payload_bytes
+                .saturating_sub(elsewhere.payload_bytes + reported.payload_bytes),
             packets: forwarded.packets.saturating_sub(elsewhere.packets + reported.packets),
         };
         destination.reported.add(rest);

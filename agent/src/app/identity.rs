@@ -51,9 +51,14 @@ fn boot_time() -> Option<WallTime> {
 }
 
 /// Whether the agent was started inside a network namespace that is not the host's: then it answers for that one
-/// only. Where `/proc/1` cannot be read, it answers for all.
+/// only. Where nobody can say, it answers for all.
+///
+/// `kthreadd` lives in the host's namespaces for ever, and its links are readable where those of process 1 are not
+/// (a container whose init belongs to somebody else).
 pub(super) fn in_another_network_namespace() -> bool {
-    match (fs::read_link("/proc/1/ns/net"), fs::read_link("/proc/self/ns/net")) {
+    let is_kthreadd = fs::read_to_string("/proc/2/comm").is_ok_and(|comm| comm.trim_end() == "kthreadd");
+    let host = if is_kthreadd { "/proc/2/ns/net" } else { "/proc/1/ns/net" };
+    match (fs::read_link(host), fs::read_link("/proc/self/ns/net")) {
         (Ok(host), Ok(own)) => host != own,
         (Err(_), _) | (_, Err(_)) => false,
     }
@@ -105,7 +110,9 @@ pub fn find_cgroup(configured: Option<&Path>) -> Result<Cgroup, Failure> {
     let mount = private_mount().map_err(|error| {
         Failure::new(
             Exit::Unsupported,
-            anyhow::anyhow!("this host has no cgroup2 hierarchy mounted, and mounting a private one failed: {error}"),
+            anyhow::anyhow!(
+                "this host has no cgroup2 hierarchy mounted, and mounting a private one failed: {error}"
+            ),
         )
     })?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));

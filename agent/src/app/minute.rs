@@ -1,8 +1,8 @@
 //! What the agent says about itself: the interval record, coverage, losses, and lasting conditions.
 
 use homeport_ebpf::loss::{
-    LOSS_ASIDE, LOSS_FLOW_RING, LOSS_HOST_RING, LOSS_INDEX, LOSS_INTERFACE, LOSS_SLOTS, LOSS_STORAGE, LOSS_UNPARSED,
-    LossCell,
+    LOSS_ASIDE, LOSS_FLOW_RING, LOSS_HOST_RING, LOSS_INDEX, LOSS_INTERFACE, LOSS_SLOTS, LOSS_STORAGE,
+    LOSS_UNPARSED, LossCell,
 };
 
 use super::{App, reload::extra};
@@ -120,7 +120,9 @@ impl App {
                 let (state, detail) = match &status.state {
                     State::Attached | State::Loaded => ("full", None),
                     State::NotNeeded(_) => return None,
-                    State::Refused(reason) => ("reduced", Some(format!("{} ({reason})", status.program.without))),
+                    State::Refused(reason) => {
+                        ("reduced", Some(format!("{} ({reason})", status.program.without)))
+                    }
                 };
                 Some(Coverage { part: status.program.name.to_owned(), state, detail })
             })
@@ -173,20 +175,31 @@ impl App {
             .filter_map(|(cause, word)| {
                 let now = losses.get(*cause as usize)?;
                 let before = self.minute.losses_before.get(*cause as usize).copied().unwrap_or_default();
-                let (events, bytes) = (now.events - before.events.min(now.events), now.bytes - before.bytes.min(now.bytes));
-                (events > 0).then_some(Loss { cause: word, count: events, bytes: (bytes > 0).then_some(bytes) })
+                let (events, bytes) =
+                    (now.events - before.events.min(now.events), now.bytes - before.bytes.min(now.bytes));
+                (events > 0).then_some(Loss {
+                    cause: word,
+                    count: events,
+                    bytes: (bytes > 0).then_some(bytes),
+                })
             })
             .collect();
         let dropped = self.outbox.dropped() - self.minute.dropped_before.min(self.outbox.dropped());
         if dropped > 0 {
             self.minute.losses.push(Loss { cause: "records-dropped", count: dropped, bytes: None });
         }
-        let lost_bytes = |cause: &Loss| matches!(cause.cause, "unparsed-packets" | "destinations-exhausted" | "slots-exhausted");
+        let lost_bytes = |cause: &Loss| {
+            matches!(cause.cause, "unparsed-packets" | "destinations-exhausted" | "slots-exhausted")
+        };
         match self.minute.losses.iter().find(|loss| lost_bytes(loss)) {
             Some(loss) => {
                 let what = match loss.cause {
-                    "slots-exhausted" => "more sockets than limits.max_sockets: bytes are counted per destination, without owner",
-                    "destinations-exhausted" => "more destinations than the kernel side can keep: bytes without destination",
+                    "slots-exhausted" => {
+                        "more sockets than limits.max_sockets: bytes are counted per destination, without owner"
+                    }
+                    "destinations-exhausted" => {
+                        "more destinations than the kernel side can keep: bytes without destination"
+                    }
                     _ => "packets whose headers could not be read: bytes without destination",
                 };
                 self.degraded("accounting", what);
@@ -200,7 +213,8 @@ impl App {
         let now = WallTime::now();
         let limit = i64::from(self.config.geo.stale_after_days.get());
         let warn = i64::from(self.config.geo.warn_after_days.get());
-        let oldest = self.locator.databases().map(|report| (report.age_days(now), report.id.name.to_string())).max();
+        let oldest =
+            self.locator.databases().map(|report| (report.age_days(now), report.id.name.to_string())).max();
         match oldest {
             Some((days, name)) if days >= limit => {
                 self.degraded("database-age", &format!("{name} is {days} days old, the limit is {limit}"));

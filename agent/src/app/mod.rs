@@ -17,6 +17,7 @@
 //! | `reload` | another policy or database: everything is judged again |
 //! | `minute` | the interval record, coverage and losses |
 //! | `outbox` | records on their way to the writer |
+//! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a restart |
 //! | `snapshot` | what the control socket is told |
 
@@ -27,6 +28,7 @@ mod minute;
 mod observe;
 mod outbox;
 mod reload;
+mod service;
 pub mod snapshot;
 mod state;
 
@@ -38,6 +40,7 @@ use std::{
     time::Duration,
 };
 
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -45,7 +48,8 @@ use tokio::{
 };
 
 use self::{
-    databases::Databases, edges::Edges, identity::HostIdentity, minute::MinuteState, outbox::Outbox, state::StateFile,
+    databases::Databases, edges::Edges, identity::HostIdentity, minute::MinuteState, outbox::Outbox,
+    state::StateFile,
 };
 pub use self::{
     databases::{Databases as OpenDatabases, locator, open_databases},
@@ -171,7 +175,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
     let probe = Probe::start(&probe_settings).map_err(|error| {
         let exit = match error {
             ProbeError::NotPermitted => Exit::NotPermitted,
-            ProbeError::Cgroup { .. } | ProbeError::Required { .. } | ProbeError::Load(_) => Exit::Unsupported,
+            ProbeError::Cgroup { .. } | ProbeError::Required { .. } | ProbeError::Load(_) => {
+                Exit::Unsupported
+            }
             ProbeError::Map { .. } => Exit::Failure,
         };
         Failure::new(exit, error)
@@ -249,9 +255,7 @@ impl App {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
         self.record_start();
-        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-            tracing::warn!(%error, "telling the service manager");
-        }
+        service::tell(&[NotifyState::Ready]);
 
         let reason = loop {
             let due = self.next_wait();
@@ -273,7 +277,7 @@ impl App {
                 () = sleep_until(due) => self.take_waiting(KernelTime::now()),
                 _ = sweep.tick() => {
                     self.sweep(&links).await;
-                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                    service::alive();
                 }
                 () = links.changed() => self.follow_links(&links).await,
                 Some(path) = file_changes.recv() => self.reload_database(&path).await,
@@ -281,7 +285,7 @@ impl App {
             }
         };
         tracing::info!(reason, "stopping");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        service::tell(&[NotifyState::Stopping]);
         self.stop(reason, &links).await;
         Ok(())
     }
@@ -293,10 +297,8 @@ impl App {
         let transitions = self.episodes.stop(now);
         self.publish(transitions);
         self.record_minute(WallTime::now());
-        let record = lifecycle::lifecycle(
-            &self.context(),
-            Event::Stop { reason: reason.to_owned(), drained: true },
-        );
+        let record =
+            lifecycle::lifecycle(&self.context(), Event::Stop { reason: reason.to_owned(), drained: true });
         self.outbox.send(record, None);
         match tokio::time::timeout(STOP_GRACE, self.outbox.stop()).await {
             Ok(health) => {

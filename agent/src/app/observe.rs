@@ -7,7 +7,9 @@ use std::{
 };
 
 use homeport_ebpf::{
-    aside::{AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_OVERFLOW, CLASS_PACKET, CLASS_TIME_WAIT},
+    aside::{
+        AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_OVERFLOW, CLASS_PACKET, CLASS_TIME_WAIT,
+    },
     event::{FLOW_BYTES, FLOW_CLOSE, FLOW_FIRST, FLOW_OWNER},
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
 };
@@ -17,7 +19,8 @@ use crate::{
     alert::{ExceptionLedger, Kind, Transition},
     clock::{KernelTime, WallTime},
     flow::{
-        Actor, FlowKey, Initiator, Observation, Owner, Protocol, Quality, Sensor, Volume, Workload, table::Assessment,
+        Actor, FlowKey, Initiator, Observation, Owner, Protocol, Quality, Sensor, Volume, Workload,
+        table::Assessment,
     },
     geo::{Locate as _, locator::Locator},
     policy::{Judge as _, PolicySet, Subject, Verdict},
@@ -156,7 +159,14 @@ impl App {
             Initiator::Unknown => local.port(),
         };
         let observation = Observation {
-            key: FlowKey { owner, remote: remote.ip(), protocol, service_port, initiator, sensor: Sensor::Socket },
+            key: FlowKey {
+                owner,
+                remote: remote.ip(),
+                protocol,
+                service_port,
+                initiator,
+                sensor: Sensor::Socket,
+            },
             local: (!local.ip().is_unspecified()).then(|| local.ip()),
             local_port: local.port(),
             remote_port: remote.port(),
@@ -176,8 +186,11 @@ impl App {
     /// Bytes without a slot: control packets, overflow, frames without a local socket.
     fn take_aside(&mut self, key: &AsideKey, value: &AsideValue, now: KernelTime) {
         let protocol = Protocol(key.protocol);
-        let mut volume =
-            Volume { wire_bytes: value.wire_bytes, payload_bytes: value.payload_bytes, packets: value.packets };
+        let mut volume = Volume {
+            wire_bytes: value.wire_bytes,
+            payload_bytes: value.payload_bytes,
+            packets: value.packets,
+        };
         if key.class == CLASS_FORWARDED {
             volume = self.edges.unattributed(address(key.remote), volume);
             if volume.is_zero() {

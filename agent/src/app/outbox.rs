@@ -72,7 +72,11 @@ impl Outbox {
         }
         let keep = record.priority() == Priority::Transition;
         let command = Command::Item(Box::new((record, told)));
-        let refused = if self.kept.is_empty() { self.commands.try_send(command).err().map(|e| e.into_inner()) } else { Some(command) };
+        let refused = if self.kept.is_empty() {
+            self.commands.try_send(command).err().map(|e| e.into_inner())
+        } else {
+            Some(command)
+        };
         if let Some(Command::Item(item)) = refused {
             if keep {
                 self.kept.push_back(*item);

@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{App, databases::open_databases, observe::assess};
+use sd_notify::NotifyState;
+
+use super::{App, databases::open_databases, observe::assess, service};
 use crate::{
     alert::RejudgeCause,
     clock::WallTime,
@@ -26,10 +28,11 @@ impl App {
             tracing::info!("reload: there is no configuration file, the built-in policy stays in force");
             return;
         };
-        let _ = sd_notify::notify(&[
-            sd_notify::NotifyState::Reloading,
-            sd_notify::NotifyState::monotonic_usec_now().unwrap_or(sd_notify::NotifyState::MonotonicUsec(0)),
-        ]);
+        // systemd wants to know when the reload began, on the clock it uses itself.
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => service::tell(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::debug!(%error, "reading the clock"),
+        }
         match Config::load(&path, WallTime::now()) {
             Ok((config, warnings)) => {
                 for warning in &warnings {
@@ -47,7 +50,10 @@ impl App {
                     .iter()
                     .map(|fault| render::faults(std::slice::from_ref(fault), false).trim_end().to_owned())
                     .collect();
-                self.record_event(Event::PolicyRejected { policy_hash: self.policies.hash().to_string(), faults });
+                self.record_event(Event::PolicyRejected {
+                    policy_hash: self.policies.hash().to_string(),
+                    faults,
+                });
             }
         }
         // Files that changed where nobody could tell: another mount, a full queue of the kernel.
@@ -56,7 +62,7 @@ impl App {
         for path in paths {
             self.reload_database(&path).await;
         }
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        service::tell(&[NotifyState::Ready]);
     }
 
     async fn take_configuration(&mut self, config: Config) {
@@ -67,7 +73,10 @@ impl App {
             let asked = config.clone();
             // Off the loop: whole databases are read and checked.
             let opened = tokio::task::spawn_blocking(move || open_databases(&asked, now)).await;
-            match opened.map_err(|error| error.to_string()).and_then(|opened| opened.map_err(|error| error.to_string())) {
+            match opened
+                .map_err(|error| error.to_string())
+                .and_then(|opened| opened.map_err(|error| error.to_string()))
+            {
                 Ok(databases) => self.databases.replace(databases),
                 Err(reason) => {
                     tracing::error!(reason, policy_hash = %self.policies.hash(), "reload refused, the configuration before stays in force");
@@ -117,7 +126,9 @@ impl App {
     pub(super) async fn reload_database(&mut self, path: &Path) {
         let (paths, asn_path) = self.databases.paths();
         let partial = self.config.geo.partial_databases;
-        let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+        let name = path
+            .file_name()
+            .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
         let part = format!("database {name}");
         let now = WallTime::now();
         if asn_path == Some(path) {
@@ -156,7 +167,10 @@ impl App {
                 self.databases.replace_country(idx, database);
                 self.locator = Arc::new(self.databases.locator(&self.config));
                 self.recovered(&part);
-                self.record_event(Event::DatabaseChange { before: Some(extra(&before)), after: extra(&after) });
+                self.record_event(Event::DatabaseChange {
+                    before: Some(extra(&before)),
+                    after: extra(&after),
+                });
                 self.judge_again(RejudgeCause::Location);
             }
             Ok(Err(rejected)) => self.refused(&part, &name, &rejected.to_string()),
@@ -175,7 +189,8 @@ impl App {
         self.probe.forget_known();
         let wall = WallTime::now();
         let judges = (&*self.locator, &*self.policies, &self.exceptions);
-        let changed = self.table.rejudge(|key, flow| assess(judges, key, (flow.local_port, flow.remote_port), wall));
+        let changed =
+            self.table.rejudge(|key, flow| assess(judges, key, (flow.local_port, flow.remote_port), wall));
         let transitions = self.episodes.rejudge(cause, |owner, initiator, destination| {
             let key = FlowKey {
                 owner: Arc::new(owner.clone()),

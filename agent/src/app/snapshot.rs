@@ -238,7 +238,11 @@ impl FlowsSnapshot {
             losses: self.losses,
             interfaces: self.interfaces.iter().map(|(index, edge)| interface_row(*index, edge)).collect(),
             slots: SlotsRow { in_use: self.slots.0, capacity: self.slots.1 },
-            degraded: self.conditions.into_iter().map(|(part, reason)| ConditionRow { part, reason }).collect(),
+            degraded: self
+                .conditions
+                .into_iter()
+                .map(|(part, reason)| ConditionRow { part, reason })
+                .collect(),
         }
     }
 }
@@ -308,16 +312,15 @@ fn owner_row(key: &FlowKey) -> OwnerRow {
 }
 
 const fn volume_row(volume: Volume) -> VolumeRow {
-    VolumeRow {
-        wire_bytes: volume.wire_bytes,
-        payload_bytes: volume.payload_bytes,
-        packets: volume.packets,
-    }
+    VolumeRow { wire_bytes: volume.wire_bytes, payload_bytes: volume.payload_bytes, packets: volume.packets }
 }
 
 fn interface_row(index: u32, edge: &Edge) -> InterfaceRow {
     let nic = edge.nic.since(edge.nic_first);
-    let row = |count: &homeport_ebpf::aside::FrameCount| FrameRow { bytes: count.frame_bytes, frames: count.frames };
+    let row = |count: &homeport_ebpf::aside::FrameCount| FrameRow {
+        bytes: count.frame_bytes,
+        frames: count.frames,
+    };
     InterfaceRow {
         name: edge.name.clone(),
         index,

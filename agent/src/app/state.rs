@@ -68,7 +68,10 @@ impl StateFile {
         let saved = Saved {
             schema: SCHEMA,
             sequence,
-            exceptions: exceptions.snapshot().map(|(id, _)| (id.to_owned(), exceptions.used_bytes(id))).collect(),
+            exceptions: exceptions
+                .snapshot()
+                .map(|(id, _)| (id.to_owned(), exceptions.used_bytes(id)))
+                .collect(),
         };
         if self.last.as_ref() == Some(&saved) {
             return;

@@ -15,6 +15,9 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Configuration file, the same as --config
+    #[arg(value_name = "FILE", conflicts_with_all = ["config", "defaults"])]
+    file: Option<std::path::PathBuf>,
     /// Print the commented default configuration instead, to start a file from
     #[arg(long, conflicts_with = "config")]
     defaults: bool,
@@ -25,7 +28,8 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         print!("{}", config::reference());
         return Ok(Exit::Success);
     }
-    let (config, path) = args.config.load()?;
+    let asked = ConfigArgs { config: args.config.config.or(args.file) };
+    let (config, path) = asked.load()?;
     let now = WallTime::now();
     print!("{}", render::effective(&config, now, std::io::stdout().is_terminal()));
     let databases = app::open_databases(&config, now).map_err(|error| Failure::new(Exit::Unusable, error))?;

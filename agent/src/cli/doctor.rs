@@ -59,7 +59,9 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let mut report = Report { colour: std::io::stdout().is_terminal(), worst: Mark::Ok };
     match &path {
         Some(path) => report.line(Mark::Ok, "configuration", &path.display().to_string()),
-        None => report.line(Mark::Note, "configuration", "no file: built-in policy us-only, embedded database"),
+        None => {
+            report.line(Mark::Note, "configuration", "no file: built-in policy us-only, embedded database")
+        }
     }
     kernel(&mut report);
     if !rustix::process::geteuid().is_root() {
@@ -86,7 +88,9 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     limits(&mut report);
     let exit = match report.worst {
         Mark::Missing => {
-            println!("\nA required part is missing: `homeport run` will not start, or will not do what it promises.");
+            println!(
+                "\nA required part is missing: `homeport run` will not start, or will not do what it promises."
+            );
             Exit::Unsupported
         }
         Mark::Reduced => {
@@ -114,7 +118,11 @@ fn kernel(report: &mut Report) {
     if Path::new("/sys/kernel/btf/vmlinux").exists() {
         report.line(Mark::Ok, "BTF", "/sys/kernel/btf/vmlinux");
     } else {
-        report.line(Mark::Reduced, "BTF", "no /sys/kernel/btf/vmlinux: no exact senders, no names of short-lived processes");
+        report.line(
+            Mark::Reduced,
+            "BTF",
+            "no /sys/kernel/btf/vmlinux: no exact senders, no names of short-lived processes",
+        );
     }
 }
 
@@ -129,10 +137,16 @@ fn programs(report: &mut Report, settings: &ProbeSettings) {
                     State::Attached | State::Loaded => {
                         report.line(Mark::Ok, "program", &format!("{hook}: {}", program.purpose));
                     }
-                    State::NotNeeded(reason) => report.line(Mark::Note, "program", &format!("{hook}: not needed, {reason}")),
+                    State::NotNeeded(reason) => {
+                        report.line(Mark::Note, "program", &format!("{hook}: not needed, {reason}"))
+                    }
                     State::Refused(reason) => {
                         let reason = reason.lines().next().unwrap_or_default();
-                        report.line(Mark::Reduced, "program", &format!("{hook}: {}; {reason}", program.without));
+                        report.line(
+                            Mark::Reduced,
+                            "program",
+                            &format!("{hook}: {}; {reason}", program.without),
+                        );
                     }
                 }
             }
@@ -149,10 +163,16 @@ fn programs(report: &mut Report, settings: &ProbeSettings) {
         Err(ProbeError::NotPermitted) => {
             report.line(Mark::Missing, "programs", &ProbeError::NotPermitted.to_string());
             for program in PROGRAMS.iter().filter(|program| program.required) {
-                report.line(Mark::Note, "program", &format!("{} on {} is required: {}", program.name, program.hook, program.purpose));
+                report.line(
+                    Mark::Note,
+                    "program",
+                    &format!("{} on {} is required: {}", program.name, program.hook, program.purpose),
+                );
             }
         }
-        Err(error) => report.line(Mark::Missing, "programs", error.to_string().lines().next().unwrap_or_default()),
+        Err(error) => {
+            report.line(Mark::Missing, "programs", error.to_string().lines().next().unwrap_or_default())
+        }
     }
 }
 
@@ -178,7 +198,11 @@ fn interfaces(report: &mut Report, named: &[String]) -> Result<(), Failure> {
         match judged {
             Ok(reason) => {
                 edges += 1;
-                report.line(Mark::Ok, "edge", &format!("{} ({reason}), {} sent so far", link.name, table::bytes(link.tx_bytes)));
+                report.line(
+                    Mark::Ok,
+                    "edge",
+                    &format!("{} ({reason}), {} sent so far", link.name, table::bytes(link.tx_bytes)),
+                );
             }
             Err(reason) => report.line(Mark::Note, "not an edge", &format!("{} ({reason})", link.name)),
         }
@@ -187,7 +211,11 @@ fn interfaces(report: &mut Report, named: &[String]) -> Result<(), Failure> {
         report.line(Mark::Reduced, "edge", &format!("{name} of host.interfaces does not exist"));
     }
     if edges == 0 {
-        report.line(Mark::Reduced, "edge", "no edge interface: nothing can be reconciled, and forwarded frames are not seen");
+        report.line(
+            Mark::Reduced,
+            "edge",
+            "no edge interface: nothing can be reconciled, and forwarded frames are not seen",
+        );
     }
     Ok(())
 }

@@ -123,7 +123,12 @@ fn source_text(source: &Source) -> String {
     }
 }
 
-fn json(address: IpAddr, located: &Located, verdicts: &[(String, String, String)], now: WallTime) -> serde_json::Value {
+fn json(
+    address: IpAddr,
+    located: &Located,
+    verdicts: &[(String, String, String)],
+    now: WallTime,
+) -> serde_json::Value {
     let evidence = &located.evidence;
     serde_json::json!({
         "schema": 1,

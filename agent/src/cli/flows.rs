@@ -75,10 +75,7 @@ fn print(mut view: FlowsView, limit: usize) {
             ]
         })
         .collect();
-    print!(
-        "{}",
-        table::render(&["OWNER", "", "REMOTE", "LOCATION", "VERDICT", "WIRE", "PAYLOAD"], &rows)
-    );
+    print!("{}", table::render(&["OWNER", "", "REMOTE", "LOCATION", "VERDICT", "WIRE", "PAYLOAD"], &rows));
     if view.flows.len() > shown {
         println!("... and {} more (--limit 0 shows all)", view.flows.len() - shown);
     }
@@ -90,16 +87,19 @@ fn print(mut view: FlowsView, limit: usize) {
         view.started
     );
     for interface in &view.interfaces {
-        let counted = [interface.socket, interface.forwarded, interface.packet, interface.time_wait, interface.non_ip]
-            .iter()
-            .map(|frames| frames.bytes)
-            .sum::<u64>();
+        let counted =
+            [interface.socket, interface.forwarded, interface.packet, interface.time_wait, interface.non_ip]
+                .iter()
+                .map(|frames| frames.bytes)
+                .sum::<u64>();
         println!(
             "{}: card says {}, we saw {} at the edge, {} of it without a local socket",
             interface.name,
             table::bytes(interface.nic_tx_bytes),
             table::bytes(counted),
-            table::bytes(counted - interface.socket.bytes - interface.time_wait.bytes - interface.non_ip.bytes)
+            table::bytes(
+                counted - interface.socket.bytes - interface.time_wait.bytes - interface.non_ip.bytes
+            )
         );
     }
     for class in &view.overflow {

@@ -16,6 +16,7 @@ pub(super) fn start() {
         return;
     }
     let colour = std::io::stderr().is_terminal();
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
     registry.with(layer).init();
 }

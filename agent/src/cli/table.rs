@@ -6,7 +6,11 @@ pub(super) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
         .iter()
         .enumerate()
         .map(|(column, title)| {
-            rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).chain([title.len()]).max()
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .chain([title.len()])
+                .max()
         })
         .map(|width| width.unwrap_or(0))
         .collect();
@@ -46,7 +50,9 @@ mod tests {
 
     #[test]
     fn bytes_are_rounded_to_the_next_unit() {
-        for (count, text) in [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (999_950, "1.0 MB")] {
+        for (count, text) in
+            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (999_950, "1.0 MB")]
+        {
             assert_eq!(bytes(count), text);
         }
     }

@@ -158,7 +158,7 @@ pub(super) static GEO: Keys = Keys {
             "partial_databases",
             "true or false",
             Shown::Default(|config| config.geo.partial_databases.to_string()),
-            "Accepts databases that leave out parts of the world; otherwise such a file is taken for truncated.",
+            "Accepts a replacement that answers for much less of the world than the database in use; otherwise such a file is taken for truncated.",
         ),
     ],
 };

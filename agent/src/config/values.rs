@@ -13,7 +13,6 @@ use crate::{
     policy::{glob::Glob, workload::PortRange},
 };
 
-
 /// Bytes of the longest text: names and reasons are copied into every record.
 const MAX_TEXT_BYTES: usize = 256;
 

@@ -27,8 +27,9 @@ pub enum Request {
 ///
 /// Says what would be accepted.
 pub fn parse_request(line: &[u8]) -> Result<Request, String> {
-    serde_json::from_slice(line)
-        .map_err(|error| format!("not a request: {error}; accepted is one line of JSON such as {{\"ask\":\"flows\"}}"))
+    serde_json::from_slice(line).map_err(|error| {
+        format!("not a request: {error}; accepted is one line of JSON such as {{\"ask\":\"flows\"}}")
+    })
 }
 
 /// What is said instead of an answer.
@@ -45,7 +46,9 @@ mod tests {
     #[test]
     fn requests_are_read_and_nonsense_is_refused() {
         assert_eq!(parse_request(b"{\"ask\":\"flows\"}\n"), Ok(Request::Flows));
-        for line in [&b""[..], b"flows", b"{}", b"{\"ask\":\"shutdown\"}", b"{\"ask\":\"flows\",\"x\":1}", b"\xff"] {
+        for line in
+            [&b""[..], b"flows", b"{}", b"{\"ask\":\"shutdown\"}", b"{\"ask\":\"flows\",\"x\":1}", b"\xff"]
+        {
             let error = parse_request(line).expect_err("refused");
             assert!(error.contains("accepted"), "{error}");
         }

@@ -61,7 +61,8 @@ pub fn serve(path: &Path, queries: mpsc::Sender<Query>) -> io::Result<ControlSer
                 Ok((stream, _)) => {
                     let queries = queries.clone();
                     tokio::spawn(async move {
-                        if let Err(error) = timeout(PATIENCE, answer(stream, queries)).await.unwrap_or(Ok(())) {
+                        if let Err(error) = timeout(PATIENCE, answer(stream, queries)).await.unwrap_or(Ok(()))
+                        {
                             tracing::debug!(%error, "control client");
                         }
                         drop(place);

@@ -360,7 +360,8 @@ mod tests {
             "what was overruled stays on record"
         );
 
-        let correction = Override { location: Location::Country(code("CH")), reason: "moved, ticket 7".into() };
+        let correction =
+            Override { location: Location::Country(code("CH")), reason: "moved, ticket 7".into() };
         settings.overrides.insert(net("20.1.2.0/24"), correction);
         let located = check(&settings, "20.1.2.3", "CH");
         assert_eq!(located.evidence.source, Source::Override("moved, ticket 7".into()));

@@ -144,8 +144,8 @@ impl<'a> Btf<'a> {
 ///
 /// [`BtfError`] when the kernel's BTF cannot be read.
 pub fn kernel_offsets(path: &Path) -> Result<Offsets, BtfError> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| BtfError::Read { path: path.display().to_string(), error })?;
+    let bytes =
+        std::fs::read(path).map_err(|error| BtfError::Read { path: path.display().to_string(), error })?;
     let btf = Btf::parse(&bytes)?;
     let offset = |structure, member| btf.offset(structure, member).unwrap_or(0);
     Ok(Offsets {

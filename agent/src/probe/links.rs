@@ -72,7 +72,8 @@ impl Links {
         while let Some(message) = stream.try_next().await? {
             links.push(link(message, &mut addresses));
         }
-        let kinds: HashMap<u32, String> = links.iter().map(|link: &Link| (link.index, link.kind.clone())).collect();
+        let kinds: HashMap<u32, String> =
+            links.iter().map(|link: &Link| (link.index, link.kind.clone())).collect();
         for link in &mut links {
             link.controller_kind = link.controller.and_then(|index| kinds.get(&index).cloned());
         }

@@ -179,7 +179,8 @@ impl Probe {
                     .to_owned(),
             ));
         }
-        let cpus = aya::util::nr_cpus().map_err(|(_, error)| ProbeError::Map { map: "per-CPU maps", error })?;
+        let cpus =
+            aya::util::nr_cpus().map_err(|(_, error)| ProbeError::Map { map: "per-CPU maps", error })?;
         let slots = Slots::new(map_fd(&ebpf, "SLOTS")?, map_fd(&ebpf, "FREE")?, settings.slots)
             .map_err(|error| ProbeError::Map { map: "SLOTS", error })?;
         let live = LiveSettings::new(map_fd(&ebpf, "LIVE")?)
@@ -205,7 +206,9 @@ impl Probe {
         let mut sender_attached = false;
         for program in PROGRAMS {
             let needless = match program.name {
-                "stamp_sender" if !settings.exact_owners => Some("switched off by `host.exact_owners = false`"),
+                "stamp_sender" if !settings.exact_owners => {
+                    Some("switched off by `host.exact_owners = false`")
+                }
                 "stamp_create" if sender_attached => Some("sock_send_length names the sender"),
                 _ => None,
             };
@@ -235,7 +238,9 @@ impl Probe {
 
     /// Whether the exact sender is told by this kernel.
     pub fn tells_sender(&self) -> bool {
-        self.status.iter().any(|status| status.program.name == "stamp_sender" && status.state == State::Attached)
+        self.status
+            .iter()
+            .any(|status| status.program.name == "stamp_sender" && status.state == State::Attached)
     }
 
     /// Whether packets come with the namespace they left.
@@ -332,9 +337,8 @@ impl Probe {
 
     /// Every policy approves this destination for everyone: no events for it until the next change.
     pub fn know(&self, remote: IpAddr) {
-        let result = map_fd(&self.ebpf, "KNOWN").map(|map| {
-            sys::update(map, &KnownKey(address_bytes(remote)), &self.known_generation)
-        });
+        let result = map_fd(&self.ebpf, "KNOWN")
+            .map(|map| sys::update(map, &KnownKey(address_bytes(remote)), &self.known_generation));
         if let Err(error) | Ok(Err(error)) = result.map_err(|error| io::Error::other(error.to_string())) {
             tracing::debug!(%error, "remembering an approved destination");
         }
@@ -373,7 +377,8 @@ impl Probe {
     pub fn attach_interface(&mut self, link: &edge::Link) -> Result<(), ProbeError> {
         self.expect_interface(link.index)?;
         let name = if link.ethernet { "frames_ethernet" } else { "frames_raw" };
-        let refused = |error: &dyn std::fmt::Display| ProbeError::Load(format!("tc egress at {}: {error}", link.name));
+        let refused =
+            |error: &dyn std::fmt::Display| ProbeError::Load(format!("tc egress at {}: {error}", link.name));
         // Before tcx, filters hang on the clsact qdisc; adding it twice is refused and harmless.
         let _ = aya::programs::tc::qdisc_add_clsact(&link.name);
         let program: &mut SchedClassifier = self
@@ -472,7 +477,9 @@ fn load(settings: &ProbeSettings, offsets: &Offsets, namespaces: bool) -> Result
     let mut ebpf = load_unchecked(settings, offsets, namespaces)?;
     let program: &mut CgroupSkb = match ebpf.program_mut("account_egress").map(TryInto::try_into) {
         Some(Ok(program)) => program,
-        Some(Err(_)) | None => return Err(ProbeError::Load("the object has no program account_egress".to_owned())),
+        Some(Err(_)) | None => {
+            return Err(ProbeError::Load("the object has no program account_egress".to_owned()));
+        }
     };
     Ok(program.load().is_ok().then_some(ebpf))
 }
@@ -585,16 +592,18 @@ fn map_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, Prob
             | Map::PerCpuHashMap(data)
             | Map::Stack(data),
         ) => Ok(data.fd().as_fd()),
-        Some(_) | None => {
-            Err(ProbeError::Map { map: name, error: io::Error::new(io::ErrorKind::NotFound, "not in the object") })
-        }
+        Some(_) | None => Err(ProbeError::Map {
+            map: name,
+            error: io::Error::new(io::ErrorKind::NotFound, "not in the object"),
+        }),
     }
 }
 
 fn take_ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, ProbeError> {
     let missing = || ProbeError::Map { map: name, error: io::ErrorKind::NotFound.into() };
     let map = ebpf.take_map(name).ok_or_else(missing)?;
-    RingBuf::try_from(map).map_err(|error| ProbeError::Map { map: name, error: io::Error::other(chain(&error)) })
+    RingBuf::try_from(map)
+        .map_err(|error| ProbeError::Map { map: name, error: io::Error::other(chain(&error)) })
 }
 
 /// An error with all its causes in one line.

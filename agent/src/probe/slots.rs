@@ -125,7 +125,8 @@ impl Slots {
                 continue;
             }
             // A handshake that is a moment old waits one sweep: its first payload brings the exact owner.
-            if baseline.phase == Phase::Free && hot.payload_bytes == baseline.payload_bytes && hot.closed == 0 {
+            if baseline.phase == Phase::Free && hot.payload_bytes == baseline.payload_bytes && hot.closed == 0
+            {
                 self.baselines[slot as usize].phase = Phase::Fresh;
                 continue;
             }
@@ -135,7 +136,9 @@ impl Slots {
             }
             match baseline.phase {
                 Phase::Retiring => self.free(slot, &hot, index, free)?,
-                Phase::Live if !grown && (hot.closed != 0 || now.since(baseline.last_growth) > IDLE_LIMIT) => {
+                Phase::Live
+                    if !grown && (hot.closed != 0 || now.since(baseline.last_growth) > IDLE_LIMIT) =>
+                {
                     self.retire(slot, hot.generation);
                 }
                 Phase::Free | Phase::Fresh | Phase::Live => {}

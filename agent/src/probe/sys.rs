@@ -76,7 +76,12 @@ pub(super) fn update<K: Plain, V: Plain>(map: impl AsFd, key: &K, value: &V) -> 
 }
 
 /// Sets one element of a per-CPU map to `value` on every processor.
-pub(super) fn update_per_cpu<K: Plain, V: Plain>(map: impl AsFd, key: &K, value: V, cpus: usize) -> io::Result<()> {
+pub(super) fn update_per_cpu<K: Plain, V: Plain>(
+    map: impl AsFd,
+    key: &K,
+    value: V,
+    cpus: usize,
+) -> io::Result<()> {
     const { assert!(size_of::<V>().is_multiple_of(8), "the kernel rounds per-CPU values up to eight bytes") };
     let values = vec![value; cpus];
     bpf(
@@ -150,7 +155,11 @@ pub(super) fn lookup_per_cpu<K: Plain, V: Plain + Default>(
 pub(super) fn delete<K: Plain>(map: impl AsFd, key: &K) -> io::Result<()> {
     let result = bpf(
         BPF_MAP_DELETE_ELEM,
-        &mut ElementAttr { map_fd: fd_number(map), key: std::ptr::from_ref(key) as u64, ..ElementAttr::default() },
+        &mut ElementAttr {
+            map_fd: fd_number(map),
+            key: std::ptr::from_ref(key) as u64,
+            ..ElementAttr::default()
+        },
     );
     match result {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
@@ -369,11 +378,7 @@ impl LiveSettings {
 
 /// Cookie of the network namespace that the caller is in (Linux 5.14).
 pub(super) fn netns_cookie() -> io::Result<u64> {
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?;
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
     let mut cookie = 0_u64;
     let mut size = size_of::<u64>() as libc::socklen_t;
     // SAFETY: a live socket and a buffer of the size told.

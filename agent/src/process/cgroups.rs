@@ -101,8 +101,9 @@ mod tests {
     #[test]
     fn units_and_containers_are_read_from_the_path() {
         let docker = format!("/system.slice/docker-{ID}.scope");
-        let kubernetes =
-            format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/cri-containerd-{ID}.scope");
+        let kubernetes = format!(
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/cri-containerd-{ID}.scope"
+        );
         let plain = format!("/docker/{ID}");
         for (path, unit, container) in [
             ("/", None, None),

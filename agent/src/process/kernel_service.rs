@@ -28,7 +28,9 @@ mod tests {
 
     #[test]
     fn threads_are_named_after_their_service() {
-        for (comm, service) in [("nfsd", "nfsd"), ("iscsi_ttx", "iscsi"), ("kworker/u8:3", "kworker"), ("odd", "odd")] {
+        for (comm, service) in
+            [("nfsd", "nfsd"), ("iscsi_ttx", "iscsi"), ("kworker/u8:3", "kworker"), ("odd", "odd")]
+        {
             assert_eq!(name(comm), service);
         }
     }

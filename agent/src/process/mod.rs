@@ -103,7 +103,13 @@ impl Owners {
     }
 
     /// The owner that a stamp speaks of. `socket_cgroup_id` is where the socket was made.
-    pub fn owner(&mut self, stamp: &Stamp, quality: u8, socket_cgroup_id: u64, protocol: Protocol) -> Arc<Owner> {
+    pub fn owner(
+        &mut self,
+        stamp: &Stamp,
+        quality: u8,
+        socket_cgroup_id: u64,
+        protocol: Protocol,
+    ) -> Arc<Owner> {
         let cgroup_id = if stamp.cgroup_id != 0 { stamp.cgroup_id } else { socket_cgroup_id };
         let key = OwnerKey {
             pid: stamp.pid,
@@ -144,7 +150,8 @@ impl Owners {
     fn process_owner(&mut self, stamp: &Stamp, quality: u8, workload: Workload) -> Owner {
         let quality = if quality == QUALITY_SENDER { Quality::Exact } else { Quality::Inherited };
         let comm = text(&stamp.comm, stamp.comm.len() as u32);
-        let Image { exe, command_line, kernel_thread } = self.table.image(stamp.pid, stamp.start_boot_ns, comm);
+        let Image { exe, command_line, kernel_thread } =
+            self.table.image(stamp.pid, stamp.start_boot_ns, comm);
         if kernel_thread {
             return Owner { actor: Actor::Kernel(kernel_service::name(comm).into()), workload, quality };
         }

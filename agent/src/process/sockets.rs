@@ -131,7 +131,14 @@ mod tests {
 
     #[test]
     fn broken_lines_are_skipped() {
-        for line in ["", "1:", "1: x y 01", "1: 0A0200C0 0A7100CB 01", "1: 0A02:1 0A71:2 01 0 0 0 0 0 1", "1: é:1 é:2 1"] {
+        for line in [
+            "",
+            "1:",
+            "1: x y 01",
+            "1: 0A0200C0 0A7100CB 01",
+            "1: 0A02:1 0A71:2 01 0 0 0 0 0 1",
+            "1: é:1 é:2 1",
+        ] {
             assert_eq!(parse(line), None, "{line}");
         }
     }

@@ -64,7 +64,11 @@ impl Table {
         let exe = text(&event.path, event.path_len);
         let args = event.args.get(..event.args_len as usize).unwrap_or(&event.args);
         // A relative path means something only while the process is there.
-        let exe = if exe.starts_with('/') { exe.to_owned() } else { procfs::exe(event.pid).unwrap_or(exe.to_owned()) };
+        let exe = if exe.starts_with('/') {
+            exe.to_owned()
+        } else {
+            procfs::exe(event.pid).unwrap_or(exe.to_owned())
+        };
         self.insert(
             event.pid,
             Entry {
@@ -106,15 +110,19 @@ impl Table {
     /// What the process ran, as well as can be known: `/proc` first (it follows links and namespaces), then what
     /// execve was told, then the command name in brackets.
     pub(super) fn image(&mut self, pid: u32, start_boot_ns: u64, comm: &str) -> Image {
-        let known = self.entries.get(&pid).is_some_and(|entry| same_start(entry.start_boot_ns, start_boot_ns));
+        let known =
+            self.entries.get(&pid).is_some_and(|entry| same_start(entry.start_boot_ns, start_boot_ns));
         if !known {
             self.look_up(pid);
         }
         match self.entries.get_mut(&pid) {
-            Some(entry) if same_start(entry.start_boot_ns, start_boot_ns) => {
-                entry.image.get_or_insert_with(|| complete(pid, &entry.told_exe, &entry.told_command_line, comm)).clone()
+            Some(entry) if same_start(entry.start_boot_ns, start_boot_ns) => entry
+                .image
+                .get_or_insert_with(|| complete(pid, &entry.told_exe, &entry.told_command_line, comm))
+                .clone(),
+            Some(_) | None => {
+                Image { exe: bracketed(comm), command_line: self.no_text(), kernel_thread: false }
             }
-            Some(_) | None => Image { exe: bracketed(comm), command_line: self.no_text(), kernel_thread: false },
         }
     }
 

@@ -1,0 +1,271 @@
+//! The real agent, in the lab.
+
+use std::{
+    ffi::OsString,
+    fs,
+    net::Shutdown,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    actor::built,
+    flows::Flows,
+    lab::{Host, Lab, output},
+    records::Records,
+    running::Running,
+    settings::Settings,
+};
+
+/// Loading the programs and the database takes a second or two on a slow machine with a debug build.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where the agent is: named by `HOMEPORT_BIN`, or in the target directory.
+///
+/// # Errors
+///
+/// When it has not been built.
+pub fn binary() -> Result<PathBuf> {
+    built("homeport", "HOMEPORT_BIN", "cargo build --package homeport")
+}
+
+/// A running agent with its files. It is killed when this is dropped, and shows its log when a test fails.
+#[derive(Debug)]
+pub struct Agent {
+    process: Running,
+    notify: UnixDatagram,
+    /// Messages of the service protocol, in order.
+    notified: Receiver<String>,
+    directory: TempDir,
+    settings: Settings,
+}
+
+impl Agent {
+    /// Starts it on the storage host and waits until it says that it watches.
+    ///
+    /// # Errors
+    ///
+    /// When it ends or hangs before that, with its log.
+    pub fn start(lab: &Lab, settings: &Settings) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let toml = settings.toml(directory.path());
+        Self::start_with(lab, settings, directory, &toml)
+    }
+
+    /// The same with a file of configuration that is not just its settings, in a directory that exists.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn start_with(lab: &Lab, settings: &Settings, directory: TempDir, toml: &str) -> Result<Self> {
+        let mut agent = Self::launch(lab, settings, directory, toml)?;
+        match agent.wait_until("READY=1") {
+            Ok(()) => Ok(agent),
+            Err(error) => bail!("{error:#}\n{}", agent.log()),
+        }
+    }
+
+    fn launch(lab: &Lab, settings: &Settings, directory: TempDir, toml: &str) -> Result<Self> {
+        let config = directory.path().join("homeport.toml");
+        fs::write(&config, toml)?;
+        let notify_path = directory.path().join("notify.sock");
+        let notify = UnixDatagram::bind(&notify_path)?;
+        let notified = read_messages(notify.try_clone()?, settings.deaf_manager);
+        let log = fs::File::create(directory.path().join("log"))?;
+        let mut words = settings.wrapper.iter().map(OsString::from).chain([binary()?.into_os_string()]);
+        let mut command = lab.command(Host::Storage, words.next().context("a program")?);
+        command
+            .args(words)
+            .arg("run")
+            .args(settings.arguments)
+            .arg("--config")
+            .arg(&config)
+            .env("NOTIFY_SOCKET", &notify_path)
+            .env_remove("JOURNAL_STREAM")
+            .stderr(Stdio::from(log));
+        Ok(Self {
+            process: Running::start(&mut command)?,
+            notify,
+            notified,
+            directory,
+            settings: settings.clone(),
+        })
+    }
+
+    /// Waits for a message of the service protocol, such as `READY=1`.
+    ///
+    /// # Errors
+    ///
+    /// When the agent ends, or says nothing of the kind.
+    pub fn wait_until(&mut self, message: &str) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Ok(text) = self.notified.recv_timeout(Duration::from_millis(100))
+                && text.lines().any(|line| line == message)
+            {
+                return Ok(());
+            }
+            if let Some(status) = self.process.ended()? {
+                bail!("the agent ended with {status} before it said {message}");
+            }
+        }
+        bail!("the agent did not say {message} within {START_TIMEOUT:?}")
+    }
+
+    /// The current table.
+    ///
+    /// # Errors
+    ///
+    /// When the agent does not answer.
+    pub fn flows(&self) -> Result<Flows> {
+        let mut command = Command::new(binary()?);
+        command.args(["flows", "--json", "--socket"]).arg(self.directory.path().join("control.sock"));
+        Flows::parse(&output(&mut command)?)
+    }
+
+    /// What people see of the current table.
+    ///
+    /// # Errors
+    ///
+    /// When the agent does not answer.
+    pub fn flows_for_people(&self) -> Result<String> {
+        let mut command = Command::new(binary()?);
+        command.args(["flows", "--socket"]).arg(self.directory.path().join("control.sock"));
+        output(&mut command)
+    }
+
+    /// What it has written so far.
+    ///
+    /// # Errors
+    ///
+    /// When a line is not JSON.
+    pub fn records(&self) -> Result<Records> {
+        Records::read(&self.records_path())
+    }
+
+    /// Where records go.
+    pub fn records_path(&self) -> PathBuf {
+        self.directory.path().join(&self.settings.records)
+    }
+
+    /// Its configuration file.
+    pub fn config_path(&self) -> PathBuf {
+        self.directory.path().join("homeport.toml")
+    }
+
+    /// The directory of all its files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What it has printed to its standard output since the last call.
+    pub fn printed(&self) -> impl Iterator<Item = String> {
+        self.process.lines()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Writes another configuration and asks the agent to read it.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written, or the agent has ended.
+    pub fn reload(&self, toml: &str) -> Result<()> {
+        fs::write(self.config_path(), toml)?;
+        self.process.signal(Signal::HUP)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits until its log has a line with all these words.
+    ///
+    /// # Errors
+    ///
+    /// When none appears.
+    pub fn wait_for_log(&self, words: &[&str]) -> Result<()> {
+        eventually(Duration::from_secs(10), || {
+            let log = self.log();
+            let found = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+            ensure!(found, "no line with {words:?} in the log");
+            Ok(())
+        })
+    }
+
+    /// Asks it to end and returns how it did. Its files stay until this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.process.signal(Signal::TERM)?;
+        self.process.wait()
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended, with how.
+    pub fn check_alive(&mut self) -> Result<()> {
+        match self.process.ended()? {
+            Some(status) => bail!("the agent ended with {status}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.notify.shutdown(Shutdown::Both);
+        if thread::panicking() {
+            let config = fs::read_to_string(self.config_path()).unwrap_or_default();
+            eprintln!("--- configuration\n{config}--- log of the agent\n{}---", self.log());
+        }
+    }
+}
+
+/// Reads what the agent tells its service manager until the socket is shut down, or, if the manager is `deaf`, until
+/// the agent is ready.
+fn read_messages(notify: UnixDatagram, deaf: bool) -> Receiver<String> {
+    let (sender, messages) = channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = notify.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let is_ready = text.lines().any(|line| line == "READY=1");
+            if sender.send(text).is_err() || (deaf && is_ready) {
+                return;
+            }
+        }
+    });
+    messages
+}
+
+/// Repeats until it succeeds. After the time given, the latest failure counts.
+///
+/// # Errors
+///
+/// The latest failure.
+pub fn eventually<T>(patience: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match attempt() {
+            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
+            result => return result.with_context(|| format!("still so after {patience:?}")),
+        }
+    }
+}

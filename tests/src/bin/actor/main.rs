@@ -1,0 +1,68 @@
+//! The programs that send and receive in the end-to-end tests, one subcommand each.
+//!
+//! Each kind of sender exists because an owner can be mistaken in another way: the process that opened a socket is
+//! not always the one that sends on it. Every process that sent prints one line, `{"pid": ..., "bytes": ...}`;
+//! every listener prints `{"listening": ...}` first.
+
+mod scan;
+mod sys;
+mod tcp;
+mod udp;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use serde_json::Value;
+
+#[derive(Parser)]
+enum Actor {
+    /// Connect and send
+    TcpPush(tcp::Push),
+    /// Connect to many addresses, one after the other, and send a little to each
+    TcpSprinkle(tcp::Sprinkle),
+    /// Send to whoever connects
+    TcpServe(tcp::Serve),
+    /// Connect and read until the end
+    TcpPull(tcp::Pull),
+    /// Read from whoever connects
+    TcpSink(tcp::Sink),
+    /// Send datagrams
+    UdpSend(udp::Send),
+    /// Read datagrams
+    UdpSink(udp::Sink),
+    /// Knock at ports, send nothing
+    Scan(scan::Scan),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Actor::parse() {
+        Actor::TcpPush(push) => tcp::push(&push),
+        Actor::TcpSprinkle(sprinkle) => tcp::sprinkle(&sprinkle),
+        Actor::TcpServe(serve) => tcp::serve(&serve),
+        Actor::TcpPull(pull) => tcp::pull(&pull),
+        Actor::TcpSink(sink) => tcp::sink(&sink),
+        Actor::UdpSend(send) => udp::send(&send),
+        Actor::UdpSink(sink) => udp::sink(&sink),
+        Actor::Scan(scan) => scan::scan(&scan),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("actor: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints one line at once: the reader waits for it, and a child process must not print it again.
+fn say(value: &Value) -> Result<()> {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{value}")?;
+    Ok(stdout.flush()?)
+}
+
+fn say_sent(bytes: u64) -> Result<()> {
+    say(&serde_json::json!({ "pid": std::process::id(), "bytes": bytes }))
+}

@@ -1,0 +1,208 @@
+//! What `homeport flows --json` prints, as far as the tests look at it.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+use crate::{actor::Sent, lab::ETHERNET_HEADER_BYTES};
+
+/// The document.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Flows {
+    /// Its version.
+    pub schema: u32,
+    /// One row per flow.
+    pub flows: Vec<Flow>,
+    /// Bytes of flows that found no row.
+    pub overflow: Vec<Volume>,
+    /// Everything that left sockets of this host, or left without one.
+    pub totals: Volume,
+    /// What the kernel side could not count, by cause.
+    pub losses: Vec<Loss>,
+    /// The edge.
+    pub interfaces: Vec<Interface>,
+}
+
+/// One cause of loss.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Loss {
+    pub cause: String,
+    pub events: u64,
+    pub bytes: u64,
+}
+
+/// Bytes and packets.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct Volume {
+    /// Layer 3 bytes on the wire.
+    pub wire_bytes: u64,
+    /// Layer 4 payload.
+    pub payload_bytes: u64,
+    /// Packets on the wire.
+    pub packets: u64,
+}
+
+/// One flow.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it, and `homeport::flow` documents them")]
+pub struct Flow {
+    pub owner: Owner,
+    pub remote: IpAddr,
+    pub protocol: String,
+    pub service_port: u16,
+    pub initiator: String,
+    pub sensor: String,
+    pub country: Option<String>,
+    pub verdict: String,
+    pub rule: Option<String>,
+    pub wire_bytes: u64,
+    pub payload_bytes: u64,
+    pub packets: u64,
+    pub control_bytes: u64,
+    pub pre_existing: bool,
+}
+
+/// Who sends.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Owner {
+    pub label: String,
+    pub kind: String,
+    pub pid: Option<u32>,
+    pub exe: Option<String>,
+    pub quality: String,
+}
+
+/// A network card.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Interface {
+    pub name: String,
+    pub socket: Frames,
+    pub forwarded: Frames,
+    pub packet: Frames,
+    pub time_wait: Frames,
+    pub non_ip: Frames,
+}
+
+/// Frames of one class, link headers included.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct Frames {
+    /// Bytes.
+    pub bytes: u64,
+    /// Frames.
+    pub frames: u64,
+}
+
+impl Interface {
+    /// All classes together.
+    pub fn all(&self) -> Frames {
+        [self.socket, self.forwarded, self.packet, self.time_wait, self.non_ip].iter().fold(
+            Frames::default(),
+            |sum, part| Frames { bytes: sum.bytes + part.bytes, frames: sum.frames + part.frames },
+        )
+    }
+}
+
+impl Flows {
+    /// Reads the document.
+    ///
+    /// # Errors
+    ///
+    /// When it has another shape.
+    pub fn parse(text: &str) -> Result<Self> {
+        let flows: Self = serde_json::from_str(text).with_context(|| format!("flows --json: {text}"))?;
+        ensure!(flows.schema == 1, "schema {}", flows.schema);
+        Ok(flows)
+    }
+
+    /// Layer 3 bytes of everything the agent has accounted for: flows, and frames that are not IP.
+    pub fn accounted_bytes(&self) -> u64 {
+        let non_ip = self.interfaces.iter().map(|interface| interface.non_ip);
+        let non_ip: u64 = non_ip.map(|frames| frames.bytes - frames.frames * ETHERNET_HEADER_BYTES).sum();
+        self.totals.wire_bytes + non_ip
+    }
+
+    /// Frames and bytes that the agent saw leave its interfaces.
+    pub fn frames(&self) -> Frames {
+        self.interfaces.iter().map(Interface::all).fold(Frames::default(), |sum, part| Frames {
+            bytes: sum.bytes + part.bytes,
+            frames: sum.frames + part.frames,
+        })
+    }
+
+    /// Rows and overflow together are the total, as long as nothing has left the table.
+    ///
+    /// # Errors
+    ///
+    /// When they are not.
+    pub fn check_sum(&self) -> Result<()> {
+        let rows: u64 = self.flows.iter().map(|flow| flow.wire_bytes).sum();
+        let overflow: u64 = self.overflow.iter().map(|part| part.wire_bytes).sum();
+        ensure!(
+            rows + overflow == self.totals.wire_bytes,
+            "rows {rows} + overflow {overflow} != total {}",
+            self.totals.wire_bytes
+        );
+        Ok(())
+    }
+
+    /// Nothing was lost.
+    ///
+    /// # Errors
+    ///
+    /// With what was.
+    pub fn check_no_loss(&self) -> Result<()> {
+        let lost: Vec<&Loss> = self.losses.iter().filter(|loss| loss.events > 0).collect();
+        ensure!(lost.is_empty(), "lost: {lost:?}");
+        Ok(())
+    }
+
+    /// Flows with data to an address.
+    pub fn with_data_to(&self, remote: IpAddr) -> impl Iterator<Item = &Flow> {
+        self.flows.iter().filter(move |flow| flow.remote == remote && flow.payload_bytes > 0)
+    }
+
+    /// One process sent exactly this to an address, and nobody else sent data there.
+    ///
+    /// `resent` are payload bytes that left once more; at most so many are added.
+    ///
+    /// # Errors
+    ///
+    /// With what was seen instead.
+    pub fn check_only_sender(
+        &self,
+        remote: IpAddr,
+        protocol: &str,
+        sent: Sent,
+        resent: u64,
+    ) -> Result<&Flow> {
+        let seen: Vec<&Flow> = self.with_data_to(remote).collect();
+        ensure!(seen.len() == 1, "one flow with data to {remote} expected, seen: {seen:#?}");
+        self.check_sender(remote, protocol, sent, resent)
+    }
+
+    /// One process sent exactly this to an address; others may have sent there, too.
+    ///
+    /// # Errors
+    ///
+    /// With what was seen instead.
+    pub fn check_sender(&self, remote: IpAddr, protocol: &str, sent: Sent, resent: u64) -> Result<&Flow> {
+        let flow = self
+            .with_data_to(remote)
+            .find(|flow| flow.protocol == protocol && flow.owner.pid == Some(sent.pid))
+            .with_context(|| {
+                let seen: Vec<&Flow> = self.with_data_to(remote).collect();
+                format!("no {protocol} flow of process {} to {remote}, seen: {seen:#?}", sent.pid)
+            })?;
+        let payload = flow.payload_bytes;
+        ensure!(
+            payload >= sent.bytes && payload <= sent.bytes + resent,
+            "{} bytes sent (at most {resent} again), {payload} counted: {flow:#?}",
+            sent.bytes
+        );
+        Ok(flow)
+    }
+}

@@ -1,0 +1,413 @@
+//! A small internet of network namespaces.
+//!
+//! ```text
+//!                         .-- approved   198.51.100.10   2001:db8:0:51::10    (US)
+//!   storage ---- router --+-- foreign    203.0.113.10    2001:db8:0:113::10   (DE)
+//!   192.0.2.10            '-- denied     203.0.113.130   2001:db8:0:130::10   (CN)
+//!   2001:db8:0:2::10
+//! ```
+//!
+//! Names carry the process id and a number, so that labs can exist side by side. A lab goes when it is dropped,
+//! by a panic too; what a killed process left behind is removed by the next one that makes a lab.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+/// Every namespace of a lab is called `hp-<process id>-<number>-<host>`.
+const PREFIX: &str = "hp";
+
+/// The link header that the network card counts and layer 3 does not.
+pub const ETHERNET_HEADER_BYTES: u64 = 14;
+
+/// A host of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// The one that is watched.
+    Storage,
+    /// Between all others.
+    Router,
+    /// In a country that is approved.
+    Approved,
+    /// In a country that is not approved.
+    Foreign,
+    /// In a country that is denied by name.
+    Denied,
+    /// A container on the storage host, 10.20.0.2 (US), that sends through it. See [`Lab::add_guest`].
+    Guest,
+}
+
+use Host::{Approved, Denied, Foreign, Guest, Router, Storage};
+
+/// Version of the internet protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both, for tests that do the same twice.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+}
+
+impl Host {
+    const BUILT: [Self; 5] = [Storage, Router, Approved, Foreign, Denied];
+    /// At the ends of the picture.
+    const LEAVES: [Self; 4] = [Storage, Approved, Foreign, Denied];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Storage => "storage",
+            Router => "router",
+            Approved => "approved",
+            Foreign => "foreign",
+            Denied => "denied",
+            Guest => "guest",
+        }
+    }
+
+    /// Its address. The router has one per link; this is the one towards the storage host.
+    pub const fn address(self, family: Family) -> IpAddr {
+        match (family, self) {
+            (Family::V4, Storage) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)),
+            (Family::V4, Router) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            (Family::V4, Approved) => IpAddr::V4(Ipv4Addr::new(198, 51, 100, 10)),
+            (Family::V4, Foreign) => IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)),
+            (Family::V4, Denied) => IpAddr::V4(Ipv4Addr::new(203, 0, 113, 130)),
+            (Family::V4, Guest) => IpAddr::V4(Ipv4Addr::new(10, 20, 0, 2)),
+            (Family::V6, Guest) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0x20, 0, 0, 0, 2)),
+            (Family::V6, Storage) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 0x10)),
+            (Family::V6, Router) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 1)),
+            (Family::V6, Approved) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0x51, 0, 0, 0, 0x10)),
+            (Family::V6, Foreign) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0x113, 0, 0, 0, 0x10)),
+            (Family::V6, Denied) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0x130, 0, 0, 0, 0x10)),
+        }
+    }
+
+    /// The country that [`crate::settings`] puts it in.
+    pub const fn country(self) -> &'static str {
+        match self {
+            Storage | Router | Approved | Guest => "US",
+            Foreign => "DE",
+            Denied => "CN",
+        }
+    }
+
+    /// Prefix length of its IPv4 link, and the router's addresses on it. Two countries share 203.0.113.0/24.
+    const fn link(self) -> (u8, &'static str, &'static str) {
+        match self {
+            Storage | Router => (24, "192.0.2.1", "2001:db8:0:2::1"),
+            Guest => (24, "10.20.0.1", "2001:db8:0:20::1"),
+            Approved => (24, "198.51.100.1", "2001:db8:0:51::1"),
+            Foreign => (25, "203.0.113.1", "2001:db8:0:113::1"),
+            Denied => (25, "203.0.113.129", "2001:db8:0:130::1"),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a network card has sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nic {
+    /// Bytes, link headers included.
+    pub bytes: u64,
+    /// Frames.
+    pub packets: u64,
+}
+
+impl Nic {
+    /// Sent since `earlier`.
+    pub const fn since(self, earlier: Self) -> Self {
+        Self { bytes: self.bytes - earlier.bytes, packets: self.packets - earlier.packets }
+    }
+
+    /// Bytes without link headers.
+    pub const fn layer3_bytes(self) -> u64 {
+        self.bytes - self.packets * ETHERNET_HEADER_BYTES
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Lab {
+    id: String,
+}
+
+impl Lab {
+    /// Builds the namespaces and waits until they are silent.
+    ///
+    /// # Errors
+    ///
+    /// Without root, and when a command of iproute2 or ethtool fails; nothing is left behind then.
+    pub fn new() -> Result<Self> {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "network namespaces and eBPF need root: run `cargo xtask test`, or cargo as root"
+        );
+        static LEFTOVERS: Once = Once::new();
+        LEFTOVERS.call_once(remove_leftovers);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let lab = Self { id: format!("{PREFIX}-{}-{number}", std::process::id()) };
+        lab.build()?;
+        lab.wait_for_silence()?;
+        Ok(lab)
+    }
+
+    fn build(&self) -> Result<()> {
+        for host in Host::BUILT {
+            run(Command::new("ip").args(["netns", "add", &self.namespace(host)]))?;
+            self.shell(host, SILENCE)?;
+        }
+        self.shell(
+            Router,
+            "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding",
+        )?;
+        let router = self.namespace(Router);
+        let mut router_lines = vec!["link set lo up".to_owned()];
+        for host in Host::LEAVES {
+            let (prefix, gateway4, gateway6) = host.link();
+            let lines = [
+                "link set lo up".to_owned(),
+                format!("link add eth0 type veth peer name {host} netns {router}"),
+                format!("address add {}/{prefix} dev eth0", host.address(Family::V4)),
+                format!("address add {}/64 dev eth0 nodad", host.address(Family::V6)),
+                "link set eth0 up".to_owned(),
+                format!("route add default via {gateway4}"),
+            ];
+            self.ip_batch(host, &lines)?;
+            router_lines.push(format!("address add {gateway4}/{prefix} dev {host}"));
+            router_lines.push(format!("address add {gateway6}/64 dev {host} nodad"));
+            router_lines.push(format!("link set {host} up"));
+        }
+        self.ip_batch(Router, &router_lines)?;
+        for host in Host::LEAVES {
+            // Only possible when the other end is up: IPv6 has no addresses on a link without carrier.
+            self.ip_batch(host, &[format!("route add default via {}", host.link().2)])?;
+        }
+        // A virtual cable counts a large buffer once; a real card counts the frames it cuts it into.
+        let offloads =
+            ["tso", "gso", "gro", "tx-udp-segmentation"].map(|name| format!("{name} off")).join(" ");
+        self.shell(Storage, &format!("ethtool -K eth0 {offloads} >/dev/null"))
+    }
+
+    /// A container on the storage host, as container engines do it: a bridge, and a virtual cable into it.
+    ///
+    /// # Errors
+    ///
+    /// When a command fails.
+    pub fn add_guest(&self) -> Result<()> {
+        run(Command::new("ip").args(["netns", "add", &self.namespace(Guest)]))?;
+        self.shell(Guest, SILENCE)?;
+        let (prefix, gateway, _) = Guest.link();
+        let lines = [
+            "link add br0 type bridge".to_owned(),
+            format!("address add {gateway}/{prefix} dev br0"),
+            format!("link add guest0 type veth peer name eth0 netns {}", self.namespace(Guest)),
+            "link set guest0 master br0".to_owned(),
+            "link set guest0 up".to_owned(),
+            "link set br0 up".to_owned(),
+        ];
+        self.ip_batch(Storage, &lines)?;
+        self.shell(Storage, "echo 1 >/proc/sys/net/ipv4/ip_forward")?;
+        let lines = [
+            "link set lo up".to_owned(),
+            format!("address add {}/{prefix} dev eth0", Guest.address(Family::V4)),
+            "link set eth0 up".to_owned(),
+            format!("route add default via {gateway}"),
+        ];
+        self.ip_batch(Guest, &lines)?;
+        self.wait_for_silence()
+    }
+
+    /// The name of a host's namespace, as `ip netns` knows it.
+    pub fn namespace(&self, host: Host) -> String {
+        format!("{}-{host}", self.id)
+    }
+
+    /// A program to be run on a host.
+    ///
+    /// `nsenter`, not `ip netns exec`: the latter mounts another `/sys`, and the cgroups would be gone.
+    pub fn command(&self, host: Host, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.namespace_file(host).display())).arg("--").arg(program);
+        command
+    }
+
+    /// Runs a line of shell on a host.
+    ///
+    /// # Errors
+    ///
+    /// When it fails, with what it printed.
+    pub fn shell(&self, host: Host, line: &str) -> Result<()> {
+        run(self.command(host, "sh").args(["-ec", line])).with_context(|| format!("on host {host}"))
+    }
+
+    /// Runs a line of shell on a host and returns what it prints.
+    ///
+    /// # Errors
+    ///
+    /// When it fails, with what it printed.
+    pub fn ask(&self, host: Host, line: &str) -> Result<String> {
+        output(self.command(host, "sh").args(["-ec", line])).with_context(|| format!("on host {host}"))
+    }
+
+    /// What the storage host's card has sent.
+    ///
+    /// # Errors
+    ///
+    /// When the card is gone.
+    pub fn nic(&self) -> Result<Nic> {
+        self.nic_of("eth0")
+    }
+
+    /// What one of the storage host's cards has sent.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of that name.
+    pub fn nic_of(&self, name: &str) -> Result<Nic> {
+        let namespace = self.namespace(Storage);
+        let text =
+            output(Command::new("ip").args(["-n", &namespace, "-s", "-j", "link", "show", "dev", name]))?;
+        let links: Value = serde_json::from_str(&text).context("ip prints JSON")?;
+        let sent = &links[0]["stats64"]["tx"];
+        Ok(Nic {
+            bytes: sent["bytes"].as_u64().context("tx bytes")?,
+            packets: sent["packets"].as_u64().context("tx packets")?,
+        })
+    }
+
+    /// TCP segments that the storage host has sent again.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel's table cannot be read.
+    pub fn retransmitted_segments(&self) -> Result<u64> {
+        let table = self.ask(Storage, "grep ^Tcp: /proc/self/net/snmp")?;
+        let mut lines = table.lines().map(str::split_whitespace);
+        let (names, values) = lines.next().zip(lines.next()).context("two lines about TCP")?;
+        names
+            .zip(values)
+            .find(|(name, _)| *name == "RetransSegs")
+            .and_then(|(_, value)| value.parse().ok())
+            .context("RetransSegs in /proc/net/snmp")
+    }
+
+    /// Waits until the storage host's card has been still for a moment: multicast reports are out.
+    fn wait_for_silence(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut before = self.nic()?;
+        while Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(100));
+            let after = self.nic()?;
+            if after == before && after.packets > 0 {
+                return Ok(());
+            }
+            before = after;
+        }
+        bail!("the lab does not get silent: {before:?}")
+    }
+
+    fn namespace_file(&self, host: Host) -> PathBuf {
+        PathBuf::from("/run/netns").join(self.namespace(host))
+    }
+
+    fn ip_batch(&self, host: Host, lines: &[String]) -> Result<()> {
+        let mut child = Command::new("ip")
+            .args(["-n", &self.namespace(host), "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start ip")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(lines.join("\n").as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "ip on host {host}: {errors}\n{}", lines.join("\n"));
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for host in Host::BUILT.into_iter().chain([Guest]) {
+            if self.namespace_file(host).exists() {
+                remove(&self.namespace(host));
+            }
+        }
+    }
+}
+
+/// No duplicate address detection, no router discovery, multicast reports at once instead of within seconds.
+const SILENCE: &str = "
+    cd /proc/sys/net
+    for scope in all default; do
+        echo 0 >ipv6/conf/$scope/accept_dad
+        echo 0 >ipv6/conf/$scope/accept_ra
+        echo 0 >ipv6/conf/$scope/router_solicitations
+        echo 1 >ipv6/conf/$scope/mldv1_unsolicited_report_interval
+        echo 1 >ipv6/conf/$scope/mldv2_unsolicited_report_interval
+        echo 1 >ipv4/conf/$scope/igmpv3_unsolicited_report_interval
+    done";
+
+/// Namespaces of processes that were killed before they could clean up.
+fn remove_leftovers() {
+    let Ok(list) = output(Command::new("ip").args(["netns", "list"])) else { return };
+    for name in list.lines().filter_map(|line| line.split_whitespace().next()) {
+        let mut parts = name.split('-');
+        let ours = parts.next() == Some(PREFIX) && parts.clone().count() == 3;
+        let Some(process) = parts.next().and_then(|part| part.parse::<u32>().ok()).filter(|_| ours) else {
+            continue;
+        };
+        if !PathBuf::from(format!("/proc/{process}")).exists() {
+            remove(name);
+        }
+    }
+}
+
+/// Ends what still runs in a namespace, and removes it. Failures are of no interest: it may never have existed.
+fn remove(namespace: &str) {
+    let pids = output(Command::new("ip").args(["netns", "pids", namespace])).unwrap_or_default();
+    let pids: HashSet<i32> = pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    for pid in pids.into_iter().filter_map(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    let _ = output(Command::new("ip").args(["netns", "delete", namespace]));
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    output(command).map(drop)
+}
+
+/// Runs to the end; fails with what the program complained about.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,190 @@
+//! A lab with a running agent, and the comparison of what it says with what the network card counted.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    agent::{Agent, eventually},
+    flows::Flows,
+    lab::{Lab, Nic},
+    records::Records,
+    settings::Settings,
+};
+
+/// A full-sized TCP segment of the lab carries at most this much.
+const MAX_SEGMENT_BYTES: u64 = 1460;
+
+/// The agent reads its maps this often.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Two sweeps, and a slow machine.
+const SWEEPS: Duration = Duration::from_secs(6);
+
+/// See the module. The agent goes first when this is dropped.
+#[derive(Debug)]
+pub struct Scene {
+    /// The agent.
+    pub agent: Agent,
+    /// The namespaces.
+    pub lab: Lab,
+    before: Sample,
+}
+
+/// What both sides said at one time.
+#[derive(Debug)]
+struct Sample {
+    nic: Nic,
+    flows: Flows,
+    resent_segments: u64,
+}
+
+impl Scene {
+    /// A fresh lab with an agent that watches.
+    ///
+    /// # Errors
+    ///
+    /// When either does not start.
+    pub fn start(settings: &Settings) -> Result<Self> {
+        Self::start_in(Lab::new()?, settings)
+    }
+
+    /// An agent in a lab where things have happened before.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_in(lab: Lab, settings: &Settings) -> Result<Self> {
+        let silent = lab.nic()?;
+        let agent = Agent::start(&lab, settings)?;
+        Self::watched(lab, agent, silent)
+    }
+
+    /// A lab with an agent that runs already; the card had sent `silent` when it was started.
+    ///
+    /// # Errors
+    ///
+    /// When the agent does not answer.
+    pub fn watched(lab: Lab, agent: Agent, silent: Nic) -> Result<Self> {
+        let mut before = sample(&lab, &agent)?;
+        while before.nic != silent {
+            // Something left while the agent started. What it saw of that must be in its table first.
+            thread::sleep(2 * SWEEP);
+            let earlier = before.nic;
+            before = sample(&lab, &agent)?;
+            if before.nic == earlier {
+                break;
+            }
+        }
+        Ok(Self { agent, lab, before })
+    }
+
+    /// Waits until the agent has accounted for every byte that the card has sent since the start; returns the
+    /// table. The card is the reference: layer 3 bytes in flows and non-IP frames, and frames at the interface.
+    ///
+    /// # Errors
+    ///
+    /// When a difference stays.
+    pub fn accounted(&self) -> Result<Flows> {
+        eventually(SWEEPS, || {
+            let after = sample(&self.lab, &self.agent)?;
+            let sent = after.nic.since(self.before.nic);
+            let accounted = after.flows.accounted_bytes() - self.before.flows.accounted_bytes();
+            let difference = accounted as i64 - sent.layer3_bytes() as i64;
+            ensure!(
+                difference == 0,
+                "the card sent {} bytes in {} frames, the agent accounts for {accounted} ({difference:+}): {}",
+                sent.layer3_bytes(),
+                sent.packets,
+                describe(&after.flows)
+            );
+            let (frames, frames_before) = (after.flows.frames(), self.before.flows.frames());
+            let seen = Nic {
+                bytes: frames.bytes - frames_before.bytes,
+                packets: frames.frames - frames_before.frames,
+            };
+            ensure!(seen == sent, "the card sent {sent:?}, tc saw {seen:?}: {:#?}", after.flows.interfaces);
+            after.flows.check_sum()?;
+            after.flows.check_no_loss()?;
+            Ok(after.flows)
+        })
+    }
+
+    /// What the card has sent since the start.
+    ///
+    /// # Errors
+    ///
+    /// When the card is gone.
+    pub fn sent_by_card(&self) -> Result<Nic> {
+        Ok(self.lab.nic()?.since(self.before.nic))
+    }
+
+    /// Payload that may have left more than once: at most so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel's table cannot be read.
+    pub fn resent(&self) -> Result<u64> {
+        Ok((self.lab.retransmitted_segments()? - self.before.resent_segments) * MAX_SEGMENT_BYTES)
+    }
+
+    /// Stops the agent, which must end well, and returns everything it wrote.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end well, or a record is not JSON.
+    pub fn finish(&mut self) -> Result<Records> {
+        let status = self.agent.stop()?;
+        ensure!(status.success(), "the agent ended with {status}");
+        self.agent.records()
+    }
+}
+
+/// Both sides at one time: the card must not have sent anything while the agent was asked.
+fn sample(lab: &Lab, agent: &Agent) -> Result<Sample> {
+    eventually(SWEEPS, || {
+        let nic = lab.nic()?;
+        let flows = agent.flows()?;
+        ensure!(lab.nic()? == nic, "the card does not rest");
+        Ok(Sample { nic, flows, resent_segments: lab.retransmitted_segments()? })
+    })
+}
+
+fn describe(flows: &Flows) -> String {
+    let rows: String = flows
+        .flows
+        .iter()
+        .map(|flow| {
+            let pid = flow.owner.pid.unwrap_or_default();
+            format!(
+                "\n  {} {pid} -> {} {} port {} by {}, {}: wire {} payload {} packets {}",
+                flow.owner.label,
+                flow.remote,
+                flow.protocol,
+                flow.service_port,
+                flow.initiator,
+                flow.sensor,
+                flow.wire_bytes,
+                flow.payload_bytes,
+                flow.packets
+            )
+        })
+        .collect();
+    format!("{rows}\n  totals {:?}\n  losses {:?}\n  {:?}", flows.totals, flows.losses, flows.interfaces)
+}
+
+/// Runs a test: a lab, an agent, and `play`. When it fails, the agent's log is shown.
+///
+/// # Panics
+///
+/// When anything fails.
+#[track_caller]
+pub fn scene(settings: &Settings, play: impl FnOnce(&mut Scene) -> Result<()>) {
+    let mut scene = match Scene::start(settings).context("start the lab and the agent") {
+        Ok(scene) => scene,
+        Err(error) => panic!("{error:#}"),
+    };
+    if let Err(error) = play(&mut scene) {
+        panic!("{error:#}");
+    }
+}

@@ -1,0 +1,78 @@
+//! Configuration files for the agent under test: the lab's countries, short times, files in one directory.
+
+use std::{fmt::Write as _, path::Path};
+
+use crate::lab::Host;
+
+/// What a test may want to be different. Written as TOML by [`Settings::toml`].
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// An episode closes after this long without bytes.
+    pub quiet_secs: u64,
+    /// An interval record is written this often.
+    pub interval_secs: u64,
+    /// The policies, as TOML.
+    pub policies: String,
+    /// Further tables, as TOML.
+    pub more: String,
+    /// Keys of `[geo]`.
+    pub geo: String,
+    /// Where records go, below the agent's directory.
+    pub records: String,
+    /// The service manager reads nothing any more once the agent is ready.
+    pub deaf_manager: bool,
+    /// Words after `homeport run`, such as `--human`.
+    pub arguments: &'static [&'static str],
+    /// Words before the agent's command line, such as `unshare --mount`.
+    pub wrapper: &'static [&'static str],
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            quiet_secs: 60,
+            interval_secs: 60,
+            policies: "[[policy]]\nname = \"lab\"\npreset = \"us-only\"\ndenied_countries = [\"CN\"]\n"
+                .to_owned(),
+            more: String::new(),
+            geo: String::new(),
+            records: "records.jsonl".to_owned(),
+            deaf_manager: false,
+            arguments: &[],
+            wrapper: &[],
+        }
+    }
+}
+
+impl Settings {
+    /// The file, for an agent that keeps everything in `directory`.
+    ///
+    /// Documentation addresses are in no country; sites put them there.
+    pub fn toml(&self, directory: &Path) -> String {
+        let directory = directory.display();
+        let Self { quiet_secs, interval_secs, policies, more, geo, records, .. } = self;
+        let mut text = format!(
+            "[host]\nname = \"storage-1\"\nnamespaces = \"own\"\n\n\
+             [geo]\n{geo}\n\n\
+             [alert]\nattempt_grace_ms = 500\nquiet_secs = {quiet_secs}\n\n\
+             [records]\nfile = \"{directory}/{records}\"\ninterval_secs = {interval_secs}\n\n\
+             [agent]\nsocket = \"{directory}/control.sock\"\nstate_dir = \"{directory}/state\"\n\n"
+        );
+        for (host, name, networks) in SITES {
+            let country = host.country();
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "[[site]]\nname = \"{name}\"\ncountry = \"{country}\"\nnetworks = [{networks}]\n"
+            );
+        }
+        text + policies + "\n" + more
+    }
+}
+
+const SITES: [(Host, &str, &str); 4] = [
+    (Host::Storage, "ashburn", r#""192.0.2.0/24", "2001:db8:0:2::/64""#),
+    (Host::Approved, "dallas", r#""198.51.100.0/24", "2001:db8:0:51::/64""#),
+    (Host::Foreign, "frankfurt", r#""203.0.113.0/25", "2001:db8:0:113::/64""#),
+    (Host::Denied, "shanghai", r#""203.0.113.128/25", "2001:db8:0:130::/64""#),
+];
