@@ -5,14 +5,10 @@
 
 use crate::Plain;
 
-/// A slot was taken: first packet of a socket to a destination.
-pub const FLOW_FIRST: u32 = 1;
 /// The first payload, or another step of payload, left.
-pub const FLOW_BYTES: u32 = 2;
+pub const FLOW_BYTES: u32 = 1;
 /// A more exact owner was found.
-pub const FLOW_OWNER: u32 = 3;
-/// The socket is gone.
-pub const FLOW_CLOSE: u32 = 4;
+pub const FLOW_OWNER: u32 = 2;
 
 /// Something happened to a slot. The slot itself holds the details.
 #[repr(C)]

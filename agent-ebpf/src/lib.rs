@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`slot`] | the counters of one socket towards one destination, in memory that both sides map |
 //! | [`aside`] | bytes without a slot: control packets, overflow, frames without a local socket |
-//! | [`event`] | what the ring buffers carry: first contact, thresholds, closes, processes, cgroups |
+//! | [`event`] | what the ring buffers carry: first payload, thresholds, owners, processes, cgroups |
 //! | [`loss`] | what could not be counted or told, by cause |
 //! | [`settings`] | what the agent tells the programs |
 #![no_std]

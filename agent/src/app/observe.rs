@@ -10,7 +10,7 @@ use homeport_ebpf::{
     aside::{
         AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_OVERFLOW, CLASS_PACKET, CLASS_TIME_WAIT,
     },
-    event::{FLOW_BYTES, FLOW_CLOSE, FLOW_FIRST, FLOW_OWNER},
+    event::{FLOW_BYTES, FLOW_OWNER},
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
 };
 
@@ -50,8 +50,6 @@ impl App {
         for _ in 0..TURN {
             let Some(event) = self.probe.next_flow_event() else { break };
             match event.kind {
-                // Nothing but a handshake so far: the sweep takes it, unless payload comes first.
-                FLOW_FIRST => {}
                 FLOW_BYTES => {
                     let exact = !self.probe.tells_sender()
                         || self.probe.owner_quality(event.slot, event.generation) == Some(QUALITY_SENDER);
@@ -65,10 +63,6 @@ impl App {
                     if self.waiting_slots.remove(&event.slot) {
                         self.take_slot(event.slot, event.generation, now);
                     }
-                }
-                FLOW_CLOSE => {
-                    self.waiting_slots.remove(&event.slot);
-                    self.take_slot(event.slot, event.generation, now);
                 }
                 _ => {}
             }

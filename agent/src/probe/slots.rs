@@ -136,9 +136,9 @@ impl Slots {
             }
             match baseline.phase {
                 Phase::Retiring => self.free(slot, &hot, index, free)?,
-                Phase::Live
-                    if !grown && (hot.closed != 0 || now.since(baseline.last_growth) > IDLE_LIMIT) =>
-                {
+                // What came after the reading is read before it is freed.
+                _ if hot.closed != 0 => self.retire(slot, hot.generation),
+                Phase::Live if !grown && now.since(baseline.last_growth) > IDLE_LIMIT => {
                     self.retire(slot, hot.generation);
                 }
                 Phase::Free | Phase::Fresh | Phase::Live => {}

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use homeport_ebpf::{
     aside::{CLASS_CONTROL, CLASS_OVERFLOW},
-    event::{FLOW_BYTES, FLOW_FIRST},
+    event::FLOW_BYTES,
     loss::{LOSS_INDEX, LOSS_SLOTS, LOSS_STORAGE, LOSS_UNPARSED},
     settings::EVENT_STEP_BYTES,
     slot::*,
@@ -187,12 +187,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
         // SAFETY: checked above; one aligned store.
         unsafe { (*state).slot_ref = reference };
     }
-    // SAFETY: from a checked lookup.
-    let quiet = unsafe { (*slot).hot.quiet };
     count(slot, slot_idx, packet);
-    if quiet == 0 && packet.payload_bytes == 0 {
-        tell::flow(FLOW_FIRST, slot_idx, slot);
-    }
 }
 
 const EMPTY_KEY: IndexKey =

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{bindings::bpf_sock, cty::c_void};
 use homeport_ebpf::{
-    event::{FLOW_CLOSE, FLOW_OWNER},
+    event::FLOW_OWNER,
     loss::LOSS_STORAGE,
     slot::*,
 };
@@ -142,10 +142,8 @@ fn close(state: *mut SocketState) {
     if hot.generation != generation_of(reference) {
         return;
     }
+    // The sweep sees the mark. An event would wake the agent for every connection, and tell nothing urgent.
     hot.closed = 1;
-    if hot.quiet == 0 {
-        tell::flow(FLOW_CLOSE, slot_of(reference), slot);
-    }
 }
 
 #[inline(always)]

@@ -62,7 +62,8 @@ pub(crate) fn run(lab: &Arc<Lab>, scale: Scale, report: &mut Report) -> Result<(
         title: "First packet to user space",
         text:
             "A new socket each time; sender and reader on different processors. From the time stamp that the \
-               program takes to the clock when the event is read. Events at close count as well."
+               program takes to the clock when the event is read. Half of \
+               the events tell of the packet, the other half that the sender is known."
                 .to_owned(),
         columns: vec!["load", "events", "median, us", "p99, us", "longest, us"],
         rows,
