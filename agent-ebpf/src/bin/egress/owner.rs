@@ -4,11 +4,7 @@
 //! so far. When another task sends later (a socket passed on), what follows is counted for that task.
 
 use aya_ebpf::{bindings::bpf_sock, cty::c_void};
-use homeport_ebpf::{
-    event::FLOW_OWNER,
-    loss::LOSS_STORAGE,
-    slot::*,
-};
+use homeport_ebpf::{event::FLOW_OWNER, loss::LOSS_STORAGE, slot::*};
 
 use crate::{
     account::remember_old_slot,
