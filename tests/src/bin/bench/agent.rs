@@ -46,7 +46,7 @@ networks = ["203.0.113.0/24"]
 pub(crate) fn run(lab: &Arc<Lab>, scale: Scale, report: &mut Report) -> Result<()> {
     let program = std::env::current_exe()?.with_file_name("homeport");
     if !program.exists() {
-        report.remark(format!("agent: not measured, there is no {}", program.display()));
+        report.remark("The agent is not measured: there is no `homeport` beside the bench.".to_owned());
         return Ok(());
     }
     memory_and_idle(lab, &program, scale, report).context("memory and idle time")?;
