@@ -61,10 +61,8 @@ impl App {
                         self.waiting.push_back((now + OWNER_GRACE, event.slot, event.generation));
                     }
                 }
-                FLOW_OWNER => {
-                    if self.waiting_slots.remove(&event.slot) {
-                        self.take_slot(event.slot, event.generation, now);
-                    }
+                FLOW_OWNER if self.waiting_slots.remove(&event.slot) => {
+                    self.take_slot(event.slot, event.generation, now);
                 }
                 FLOW_CLOSE => {
                     self.waiting_slots.remove(&event.slot);
