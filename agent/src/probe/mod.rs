@@ -31,8 +31,8 @@ use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData, RingBuf},
     programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr,
-        Program as AyaProgram, ProgramError, RawTracePoint, SchedClassifier, TcAttachType,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program as AyaProgram, ProgramError, SchedClassifier,
+        TcAttachType,
     },
 };
 use homeport_ebpf::{
@@ -136,6 +136,27 @@ impl Probe {
     pub fn start(settings: &ProbeSettings) -> Result<Self, ProbeError> {
         let cgroup = File::open(&settings.cgroup)
             .map_err(|error| ProbeError::Cgroup { path: settings.cgroup.clone(), error })?;
+        let mut probe = Self::open(settings)?;
+        probe.attach_all(settings, &cgroup)?;
+        Ok(probe)
+    }
+
+    /// Loads every program and attaches none: for measurements, which attach and detach by themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`] when a program is refused, or the rights are missing.
+    pub fn load(settings: &ProbeSettings) -> Result<Self, ProbeError> {
+        let mut probe = Self::open(settings)?;
+        let btf = Btf::from_sys_fs().ok();
+        for program in PROGRAMS {
+            load_program(&mut probe.ebpf, program, btf.as_ref())
+                .map_err(|reason| ProbeError::Required { program, reason })?;
+        }
+        Ok(probe)
+    }
+
+    fn open(settings: &ProbeSettings) -> Result<Self, ProbeError> {
         let offsets = match btf::kernel_offsets(Path::new("/sys/kernel/btf/vmlinux")) {
             Ok(offsets) => offsets,
             Err(error) => {
@@ -167,7 +188,7 @@ impl Probe {
         let known_generation = live.next_known_generation();
         let flow_events = take_ring(&mut ebpf, "FLOW_EVENTS")?;
         let host_events = take_ring(&mut ebpf, "HOST_EVENTS")?;
-        let mut probe = Self {
+        Ok(Self {
             ebpf,
             status: Vec::new(),
             slots,
@@ -177,9 +198,7 @@ impl Probe {
             cpus,
             known_generation,
             namespaces_told,
-        };
-        probe.attach_all(settings, &cgroup)?;
-        Ok(probe)
+        })
     }
 
     fn attach_all(&mut self, settings: &ProbeSettings, cgroup: &File) -> Result<(), ProbeError> {
@@ -205,6 +224,11 @@ impl Probe {
             self.status.push(ProgramStatus { program, state });
         }
         Ok(())
+    }
+
+    /// A loaded program by its name.
+    pub fn program_fd(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.ebpf.program(name)?.fd().ok().map(AsFd::as_fd)
     }
 
     /// What became of each program.
@@ -235,7 +259,12 @@ impl Probe {
     ///
     /// When the descriptor cannot be watched.
     pub fn watch_flow_events(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        sys::watch(self.flow_events.as_fd().try_clone_to_owned()?)
+        sys::watch(self.flow_event_fd().try_clone_to_owned()?)
+    }
+
+    /// The same for those who wait without a runtime.
+    pub fn flow_event_fd(&self) -> BorrowedFd<'_> {
+        self.flow_events.as_fd()
     }
 
     /// Becomes readable when there are host events.
@@ -346,11 +375,7 @@ impl Probe {
     ///
     /// When the kernel refuses, with its reason.
     pub fn attach_interface(&mut self, link: &edge::Link) -> Result<(), ProbeError> {
-        let map = map_fd(&self.ebpf, "INTERFACES")?;
-        if sys::lookup_per_cpu::<_, InterfaceCount>(map, &link.index, self.cpus).ok().flatten().is_none() {
-            sys::update_per_cpu(map, &link.index, InterfaceCount::default(), self.cpus)
-                .map_err(|error| ProbeError::Map { map: "INTERFACES", error })?;
-        }
+        self.expect_interface(link.index)?;
         let name = if link.ethernet { "frames_ethernet" } else { "frames_raw" };
         let refused =
             |error: &dyn std::fmt::Display| ProbeError::Load(format!("tc egress at {}: {error}", link.name));
@@ -369,6 +394,27 @@ impl Probe {
         Ok(())
     }
 
+    /// Makes the counters of an interface, without which its frames are a loss.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many interfaces.
+    pub fn expect_interface(&self, ifindex: u32) -> Result<(), ProbeError> {
+        if self.interface_cells(ifindex).is_some() {
+            return Ok(());
+        }
+        let map = map_fd(&self.ebpf, "HIGH_INTERFACES")?;
+        sys::update_per_cpu(map, &ifindex, InterfaceCount::default(), self.cpus)
+            .map_err(|error| ProbeError::Map { map: "HIGH_INTERFACES", error })
+    }
+
+    /// Low indexes always have cells, in an array; others once [`Self::expect_interface`] made them.
+    fn interface_cells(&self, ifindex: u32) -> Option<Vec<InterfaceCount>> {
+        ["INTERFACES", "HIGH_INTERFACES"].into_iter().find_map(|name| {
+            sys::lookup_per_cpu(map_fd(&self.ebpf, name).ok()?, &ifindex, self.cpus).ok().flatten()
+        })
+    }
+
     /// Tells the programs how long packets may be on an interface.
     pub fn set_mtu(&self, ifindex: u32, mtu: u32) {
         let result = map_fd(&self.ebpf, "MTUS").map(|map| sys::update(map, &ifindex, &mtu));
@@ -379,10 +425,8 @@ impl Probe {
 
     /// What tc saw leave an interface since it was attached, summed over processors.
     pub fn interface_count(&self, ifindex: u32) -> Option<InterfaceCount> {
-        let map = map_fd(&self.ebpf, "INTERFACES").ok()?;
-        let cells: Vec<InterfaceCount> = sys::lookup_per_cpu(map, &ifindex, self.cpus).ok()??;
         let mut sum = InterfaceCount::default();
-        for cell in cells {
+        for cell in self.interface_cells(ifindex)? {
             for (total, part) in [
                 (&mut sum.socket, cell.socket),
                 (&mut sum.forwarded, cell.forwarded),
@@ -496,35 +540,38 @@ fn load_unchecked(settings: &ProbeSettings, offsets: &Offsets, namespaces: bool)
 
 /// Loads and attaches one program. The error is the kernel's reason, for a person.
 fn attach(ebpf: &mut Ebpf, program: &Program, cgroup: &File, btf: Option<&Btf>) -> Result<State, String> {
-    let handle = ebpf.program_mut(program.name).ok_or_else(|| "not in the object".to_owned())?;
+    load_program(ebpf, program, btf)?;
     // A link never excludes other programs, and takes no flags: aya's `Single` is "no flags".
     let mode = CgroupAttachMode::Single;
-    let result = match (program.kind, handle) {
-        (Kind::CgroupSkb, AyaProgram::CgroupSkb(handle)) => load_once(handle.load())
-            .and_then(|()| handle.attach(cgroup, CgroupSkbAttachType::Egress, mode).map(drop)),
-        (Kind::CgroupSockAddr, AyaProgram::CgroupSockAddr(handle)) => {
-            let handle: &mut CgroupSockAddr = handle;
-            handle.load().and_then(|()| handle.attach(cgroup, mode).map(drop))
+    let result = match ebpf.program_mut(program.name) {
+        Some(AyaProgram::CgroupSkb(handle)) => {
+            handle.attach(cgroup, CgroupSkbAttachType::Egress, mode).map(drop)
         }
-        (Kind::CgroupSock, AyaProgram::CgroupSock(handle)) => {
-            let handle: &mut CgroupSock = handle;
-            handle.load().and_then(|()| handle.attach(cgroup, mode).map(drop))
-        }
-        (Kind::RawTracepoint, AyaProgram::RawTracePoint(handle)) => {
-            let handle: &mut RawTracePoint = handle;
-            handle.load().and_then(|()| handle.attach(program.hook).map(drop))
-        }
-        (Kind::BtfTracepoint, AyaProgram::BtfTracePoint(handle)) => {
-            let handle: &mut BtfTracePoint = handle;
-            let btf = btf.ok_or_else(|| "the kernel has no BTF (/sys/kernel/btf/vmlinux)".to_owned())?;
-            handle.load(program.hook, btf).and_then(|()| handle.attach().map(drop))
-        }
-        (Kind::Classifier, AyaProgram::SchedClassifier(handle)) => {
-            return handle.load().map(|()| State::Loaded).map_err(|error| chain(&error));
-        }
-        (_, _) => return Err("the object has another kind of program under this name".to_owned()),
+        Some(AyaProgram::CgroupSockAddr(handle)) => handle.attach(cgroup, mode).map(drop),
+        Some(AyaProgram::CgroupSock(handle)) => handle.attach(cgroup, mode).map(drop),
+        Some(AyaProgram::RawTracePoint(handle)) => handle.attach(program.hook).map(drop),
+        Some(AyaProgram::BtfTracePoint(handle)) => handle.attach().map(drop),
+        // Attached when there is an interface for it.
+        Some(_) | None => return Ok(State::Loaded),
     };
     result.map(|()| State::Attached).map_err(|error| chain(&error))
+}
+
+fn load_program(ebpf: &mut Ebpf, program: &Program, btf: Option<&Btf>) -> Result<(), String> {
+    let handle = ebpf.program_mut(program.name).ok_or_else(|| "not in the object".to_owned())?;
+    let result = match (program.kind, handle) {
+        (Kind::CgroupSkb, AyaProgram::CgroupSkb(handle)) => load_once(handle.load()),
+        (Kind::CgroupSockAddr, AyaProgram::CgroupSockAddr(handle)) => handle.load(),
+        (Kind::CgroupSock, AyaProgram::CgroupSock(handle)) => handle.load(),
+        (Kind::RawTracepoint, AyaProgram::RawTracePoint(handle)) => handle.load(),
+        (Kind::BtfTracepoint, AyaProgram::BtfTracePoint(handle)) => {
+            let btf = btf.ok_or_else(|| "the kernel has no BTF (/sys/kernel/btf/vmlinux)".to_owned())?;
+            handle.load(program.hook, btf)
+        }
+        (Kind::Classifier, AyaProgram::SchedClassifier(handle)) => handle.load(),
+        (_, _) => return Err("the object has another kind of program under this name".to_owned()),
+    };
+    result.map_err(|error| chain(&error))
 }
 
 /// The egress program was loaded before, to find out about helpers.

@@ -35,6 +35,10 @@ pub(crate) fn account(skb: *mut __sk_buff) {
     if maps::has_netns_helper() && maps::scope_netns() != 0 && netns_cookie(skb) != maps::scope_netns() {
         return;
     }
+    let state = maps::socket_state(sk);
+    if !state.is_null() && count_known(skb, state) {
+        return;
+    }
     let Some(mut packet) = Packet::read(skb, 0) else {
         // SAFETY: a plain field of the context.
         tell::lose(LOSS_UNPARSED, unsafe { (*skb).len } as u64);
@@ -46,7 +50,6 @@ pub(crate) fn account(skb: *mut __sk_buff) {
         // SAFETY: checked by the lookup.
         packet.fragment(unsafe { *mtu } as u64);
     }
-    let state = maps::socket_state(sk);
     if !state.is_null() {
         // SAFETY: checked above; one aligned load, so slot and generation belong together.
         let reference = unsafe { (*state).slot_ref };
@@ -58,6 +61,29 @@ pub(crate) fn account(skb: *mut __sk_buff) {
         }
     }
     count_elsewhere(skb, sk, state, &packet);
+}
+
+/// The usual packet of a socket that stays with its destination. False: not counted.
+#[inline(always)]
+fn count_known(skb: *mut __sk_buff, state: *mut SocketState) -> bool {
+    // SAFETY: checked by the caller; one aligned load, so slot and generation belong together.
+    let reference = unsafe { (*state).slot_ref };
+    let Some(slot) = SLOTS.get_ptr_mut(slot_of(reference)) else { return false };
+    let generation = generation_of(reference);
+    // Two copies of what follows, one per protocol: joined, they would pass everything through the stack.
+    if let Some(packet) = Packet::read_plain_ipv4(skb) {
+        serves(slot, generation, &packet) && {
+            count(slot, slot_of(reference), &packet);
+            true
+        }
+    } else if let Some(packet) = Packet::read_plain_ipv6(skb) {
+        serves(slot, generation, &packet) && {
+            count(slot, slot_of(reference), &packet);
+            true
+        }
+    } else {
+        false
+    }
 }
 
 /// The slot is still the one that was referred to, and for this destination. Comparing with the slot itself, not

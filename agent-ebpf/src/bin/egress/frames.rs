@@ -9,7 +9,12 @@ use homeport_ebpf::{
     loss::{LOSS_INTERFACE, LOSS_UNPARSED},
 };
 
-use crate::{asides, maps::INTERFACES, packet::Packet, tell};
+use crate::{
+    asides,
+    maps::{HIGH_INTERFACES, INTERFACES},
+    packet::Packet,
+    tell,
+};
 
 const ETHERNET_HEADER: usize = 14;
 const ETH_P_IP: u16 = 0x0800;
@@ -34,7 +39,8 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
     // SAFETY: plain fields of the context.
     let (ifindex, protocol, sk) =
         unsafe { ((*skb).ifindex, (*skb).protocol as u16, (*skb).__bindgen_anon_2.sk) };
-    let Some(cell) = INTERFACES.get_ptr_mut(ifindex) else {
+    let cell = INTERFACES.get_ptr_mut(ifindex).or_else(|| HIGH_INTERFACES.get_ptr_mut(ifindex));
+    let Some(cell) = cell else {
         // SAFETY: a plain field of the context.
         tell::lose(LOSS_INTERFACE, unsafe { (*skb).wire_len } as u64);
         return;

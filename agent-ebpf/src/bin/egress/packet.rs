@@ -82,6 +82,26 @@ struct Ipv6Header {
     destination: [u64; 2],
 }
 
+/// An IPv4 header without options, and the ports behind it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct PlainIpv4 {
+    ip: Ipv4Header,
+    source_port: u16,
+    destination_port: u16,
+    _rest: u32,
+}
+
+/// An IPv6 header without extensions, and the ports behind it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct PlainIpv6 {
+    ip: Ipv6Header,
+    source_port: u16,
+    destination_port: u16,
+    _rest: u32,
+}
+
 /// The bytes between two packet pointers.
 #[derive(Clone, Copy)]
 struct Bytes {
@@ -111,6 +131,56 @@ impl Bytes {
 }
 
 impl Packet {
+    /// Reads an IPv4 packet as nearly all are: TCP or UDP, no options, not long enough to be fragmented. `None`:
+    /// anything else, for [`Self::read`].
+    ///
+    /// It gives what [`Self::read`] would give. With all offsets known to the compiler it takes a third of the
+    /// instructions, most of which would move values to and from the stack.
+    #[inline(always)]
+    pub(crate) fn read_plain_ipv4(skb: *mut __sk_buff) -> Option<Self> {
+        let bytes = Bytes::of(skb);
+        let PlainIpv4 { ip, destination_port, .. } = bytes.read(0)?;
+        if ip.version_and_length != 0x45 || u16::from_be(ip.fragment) & 0x1fff != 0 {
+            return None;
+        }
+        let packet = Self::new(mapped(ip.destination), ip.protocol, false, 0, IPV4_HEADER);
+        packet.read_plain_transport(skb, bytes, destination_port)
+    }
+
+    /// The same for IPv6, without extension headers.
+    #[inline(always)]
+    pub(crate) fn read_plain_ipv6(skb: *mut __sk_buff) -> Option<Self> {
+        let bytes = Bytes::of(skb);
+        let PlainIpv6 { ip, destination_port, .. } = bytes.read(0)?;
+        if ip.version_and_class.to_ne_bytes()[0] >> 4 != 6 {
+            return None;
+        }
+        let packet = Self::new(ip.destination, ip.next_header, true, 0, IPV6_HEADER);
+        packet.read_plain_transport(skb, bytes, destination_port)
+    }
+
+    #[inline(always)]
+    fn read_plain_transport(
+        mut self,
+        skb: *mut __sk_buff,
+        bytes: Bytes,
+        destination_port: u16,
+    ) -> Option<Self> {
+        self.remote_port = destination_port.to_ne_bytes();
+        self.has_ports = true;
+        if self.protocol == IPPROTO_UDP {
+            self.headers += 8;
+        } else if self.protocol == IPPROTO_TCP {
+            let [offset, flags] = bytes.read::<u16>(self.l4_at + 12)?.to_ne_bytes();
+            self.tcp_flags = flags;
+            self.headers += (offset >> 4) as usize * 4;
+        } else {
+            return None;
+        }
+        self.measure(skb);
+        if self.may_fragment { None } else { Some(self) }
+    }
+
     /// Reads the packet whose network header is `l3_at` bytes into the buffer. `None`: not readable as IP.
     #[inline(always)]
     pub(crate) fn read(skb: *mut __sk_buff, l3_at: usize) -> Option<Self> {
@@ -130,9 +200,7 @@ impl Packet {
             return None;
         }
         let fragment_offset = u16::from_be(fragment) & 0x1fff;
-        let remote =
-            [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]) | u64::from(destination) << (32 * LITTLE)];
-        let mut packet = Self::new(remote, protocol, false, l3_at, l3_at + header);
+        let mut packet = Self::new(mapped(destination), protocol, false, l3_at, l3_at + header);
         packet.read_transport(bytes, fragment_offset == 0);
         packet.measure(skb);
         Some(packet)
@@ -285,12 +353,18 @@ impl Packet {
             bytes.read::<[u64; 2]>(self.l3_at + 8).unwrap_or([0; 2])
         } else {
             let address: u32 = bytes.read(self.l3_at + 12).unwrap_or(0);
-            [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]) | u64::from(address) << (32 * LITTLE)]
+            mapped(address)
         };
         let port =
             if self.has_ports { bytes.read::<u16>(self.l4_at).unwrap_or(0).to_ne_bytes() } else { [0; 2] };
         (address, port)
     }
+}
+
+/// An IPv4 address in memory order as `::ffff:a.b.c.d`.
+#[inline(always)]
+const fn mapped(address: u32) -> [u64; 2] {
+    [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]) | (address as u64) << (32 * LITTLE)]
 }
 
 /// One on little-endian machines: the last four bytes of an address in memory are the high half of a word.
