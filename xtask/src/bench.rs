@@ -24,7 +24,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<()> {
     setup::ensure()?;
     let packages = ["--package", "homeport", "--package", "homeport-tests"];
-    tool::run(tool::cargo("build").args(["--locked", "--release", "--bin", "homeport", "--bin", "bench"]).args(packages))?;
+    tool::run(
+        tool::cargo("build")
+            .args(["--locked", "--release", "--bin", "homeport", "--bin", "bench"])
+            .args(packages),
+    )?;
 
     let mut bench = as_root(&tool::target_dir().join("release/bench"))?;
     if args.quick {

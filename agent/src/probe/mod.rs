@@ -31,8 +31,8 @@ use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData, RingBuf},
     programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program as AyaProgram, ProgramError, SchedClassifier,
-        TcAttachType,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program as AyaProgram, ProgramError,
+        SchedClassifier, TcAttachType,
     },
 };
 use homeport_ebpf::{
