@@ -33,6 +33,15 @@ const OWNER_GRACE: Duration = Duration::from_millis(5);
 /// Destinations that the kernel side is told to be silent about. The map there is as large.
 const MAX_KNOWN: usize = 16_384;
 
+/// What is left in a ring after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ring {
+    /// Nothing; the kernel tells when that changes.
+    Empty,
+    /// Perhaps something, of which the kernel will not tell again.
+    More,
+}
+
 impl App {
     pub(super) fn take_host_events(&mut self) {
         while let Some(event) = self.probe.next_host_event() {
@@ -40,12 +49,12 @@ impl App {
         }
     }
 
-    pub(super) fn take_flow_events(&mut self) {
+    pub(super) fn take_flow_events(&mut self) -> Ring {
         /// Events taken before others get their turn: the sweep, signals, the watchdog.
         const TURN: usize = 4096;
         let now = KernelTime::now();
         for _ in 0..TURN {
-            let Some(event) = self.probe.next_flow_event() else { break };
+            let Some(event) = self.probe.next_flow_event() else { return Ring::Empty };
             match event.kind {
                 // Nothing but a handshake so far: the sweep takes it, unless payload comes first.
                 FLOW_FIRST => {}
@@ -70,6 +79,7 @@ impl App {
                 _ => {}
             }
         }
+        Ring::More
     }
 
     /// When the next slot has waited long enough.
