@@ -293,6 +293,10 @@ impl App {
 
     /// The last bytes, the last records, in this order.
     async fn stop(&mut self, reason: &str, links: &Links) {
+        // Nothing waits any longer, and two sweeps read everything: the first leaves new handshakes and the last
+        // bytes without slot to the second.
+        self.take_waiting(KernelTime(u64::MAX));
+        self.sweep(links).await;
         self.sweep(links).await;
         let now = KernelTime::now();
         let transitions = self.episodes.stop(now);

@@ -168,9 +168,12 @@ impl Slots {
             last_growth: now,
             phase,
         };
+        // The last bytes of a slot belong to the life that ended; who reads them must not touch the next one.
+        let generation =
+            if phase == Phase::Retiring { hot.generation.wrapping_sub(1) } else { hot.generation };
         Reading {
             slot,
-            generation: hot.generation,
+            generation,
             hot,
             cold: self.array.cold(slot),
             volume,
