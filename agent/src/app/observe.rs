@@ -126,6 +126,7 @@ impl App {
         }
         let transitions = self.episodes.tick(now);
         self.publish(transitions);
+        self.edges.retire_destinations();
         self.table.retire(now);
         self.owners.retire(now);
         self.count_links(links).await;
