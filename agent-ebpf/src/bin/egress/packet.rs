@@ -110,6 +110,12 @@ impl Bytes {
     }
 }
 
+/// The type in the two bytes before `l3_at`.
+#[inline(always)]
+pub(crate) fn ether_type(skb: *mut __sk_buff, l3_at: usize) -> Option<u16> {
+    Bytes::of(skb).read::<u16>(l3_at - 2).map(u16::from_be)
+}
+
 impl Packet {
     /// Reads the packet whose network header is `l3_at` bytes into the buffer. `None`: not readable as IP.
     #[inline(always)]
