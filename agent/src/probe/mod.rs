@@ -469,6 +469,8 @@ fn load_unchecked(settings: &ProbeSettings, offsets: &Offsets, namespaces: bool)
         mm_arg_end,
         bprm_interp,
         cgroup_kn,
+        cgroup_root,
+        root_hierarchy,
         kernfs_id,
         sock_family,
     } = *offsets;
@@ -483,6 +485,8 @@ fn load_unchecked(settings: &ProbeSettings, offsets: &Offsets, namespaces: bool)
         mm_arg_end,
         bprm_interp,
         cgroup_kn,
+        cgroup_root,
+        root_hierarchy,
         kernfs_id,
         sock_family,
     ];
