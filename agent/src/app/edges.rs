@@ -77,6 +77,7 @@ pub(super) struct Edges {
     attached: HashMap<u32, Edge>,
     refused: HashSet<u32>,
     mtus: HashMap<u32, u32>,
+    own_addresses: HashSet<IpAddr>,
     destinations: HashMap<IpAddr, Destination>,
 }
 
@@ -108,6 +109,12 @@ impl Edges {
                 (edge.name.clone(), edge.nic.since(nic), total.saturating_sub(counted))
             })
             .collect()
+    }
+
+    /// Whether a socket with this address is in another network namespace, for kernels that do not tell: the
+    /// address is none of ours.
+    pub(super) fn is_elsewhere(&self, local: IpAddr) -> bool {
+        !self.own_addresses.is_empty() && !local.is_unspecified() && !self.own_addresses.contains(&local)
     }
 
     /// A socket in another network namespace of this host sent this.
@@ -160,6 +167,7 @@ impl App {
             Ok(links) => links,
             Err(error) => return self.degraded("interfaces", &format!("listing interfaces: {error}")),
         };
+        self.edges.own_addresses = links.iter().flat_map(|link| link.addresses.iter().copied()).collect();
         let named = self.config.host.interfaces.clone();
         let missing: Vec<_> =
             named.iter().filter(|name| !links.iter().any(|link| link.name == **name)).cloned().collect();

@@ -177,7 +177,11 @@ impl App {
             pre_existing: older.is_some(),
             closed: reading.closed,
         };
-        if cold.netns_cookie != 0 && self.own_netns.is_some_and(|own| own != cold.netns_cookie) {
+        let elsewhere = match (cold.netns_cookie, self.own_netns) {
+            (0, _) | (_, None) => self.edges.is_elsewhere(local.ip()),
+            (cookie, Some(own)) => cookie != own,
+        };
+        if elsewhere {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
         }
         let approved = self.take_observation(observation, now);

@@ -42,7 +42,7 @@ pub struct Link {
 const STACKED_KINDS: &[&str] = &[
     "bareudp", "batadv", "bond", "bridge", "dummy", "erspan", "geneve", "gre", "gretap", "gtp", "hsr", "ifb",
     "ip6erspan", "ip6gre", "ip6gretap", "ip6tnl", "ipip", "ipvlan", "ipvtap", "l2tpeth", "macsec", "macvlan", "macvtap",
-    "netdevsim", "nlmon", "ovpn", "sit", "team", "tun", "vcan", "vlan", "vrf", "vti", "vti6", "vxcan", "vxlan",
+    "netdevsim", "nlmon", "openvswitch", "ovpn", "sit", "team", "tun", "vcan", "vlan", "vrf", "vti", "vti6", "vxcan", "vxlan",
     "wireguard", "xfrm",
 ];
 
