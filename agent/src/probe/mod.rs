@@ -32,8 +32,9 @@ use aya::{
     maps::{Map, MapData, RingBuf},
     programs::{
         CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program as AyaProgram, ProgramError,
-        SchedClassifier, TcAttachType,
+        SchedClassifier, TcAttachType, tc,
     },
+    util::KernelVersion,
 };
 use homeport_ebpf::{
     aside::{AsideKey, AsideValue, InterfaceCount},
@@ -41,7 +42,6 @@ use homeport_ebpf::{
     loss::{LOSS_CAUSES, LossCell},
     settings::Offsets,
 };
-
 use tokio::io::unix::AsyncFd;
 
 pub use self::slots::Reading;
@@ -381,8 +381,12 @@ impl Probe {
         let name = if link.ethernet { "frames_ethernet" } else { "frames_raw" };
         let refused =
             |error: &dyn std::fmt::Display| ProbeError::Load(format!("tc egress at {}: {error}", link.name));
-        // Before tcx, filters hang on the clsact qdisc; adding it twice is refused and harmless.
-        let _ = aya::programs::tc::qdisc_add_clsact(&link.name);
+        // Before tcx, filters hang on the clsact qdisc; adding it twice is refused and harmless. Such a filter
+        // outlives an agent that was killed, and would count on into maps that nobody reads.
+        if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+            let _ = tc::qdisc_add_clsact(&link.name);
+            let _ = tc::qdisc_detach_program(&link.name, TcAttachType::Egress, name);
+        }
         let program: &mut SchedClassifier = self
             .ebpf
             .program_mut(name)
