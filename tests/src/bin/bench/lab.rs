@@ -20,6 +20,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
+/// Namespaces and the cgroup are called after the process that made them.
+const PREFIX: &str = "hpb-";
+
 /// Port of the far side's receivers, "discard".
 pub(crate) const SINK_PORT: u16 = 9;
 
@@ -88,7 +91,8 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) fn new() -> Result<Self> {
         let root = mount_of("cgroup2").context("no cgroup2 is mounted")?;
-        let id = format!("hpb-{}", std::process::id());
+        remove_leftovers(&root);
+        let id = format!("{PREFIX}{}", std::process::id());
         let cgroup = root.join(&id);
         let memberships = fs::read_to_string("/proc/self/cgroup")?;
         let origin = memberships.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
@@ -215,6 +219,25 @@ impl Drop for Lab {
         }
         let _ = fs::write(self.origin.join("cgroup.procs"), "0");
         let _ = fs::remove_dir(&self.cgroup);
+    }
+}
+
+/// What killed benches left behind, as far as it can be removed.
+fn remove_leftovers(cgroups: &Path) {
+    for (directory, is_namespace) in [(Path::new("/run/netns"), true), (cgroups, false)] {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            let pid = rest.split('-').next().unwrap_or_default();
+            if Path::new("/proc").join(pid).exists() {
+                continue;
+            }
+            if is_namespace {
+                let _ = Command::new("ip").args(["netns", "del", &name]).status();
+            } else {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
     }
 }
 
