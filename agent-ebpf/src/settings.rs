@@ -49,6 +49,10 @@ pub struct Offsets {
     pub bprm_interp: u32,
     /// `cgroup.kn`
     pub cgroup_kn: u32,
+    /// `cgroup.root`
+    pub cgroup_root: u32,
+    /// `cgroup_root.hierarchy_id`
+    pub root_hierarchy: u32,
     /// `kernfs_node.id`
     pub kernfs_id: u32,
     /// `sock_common.skc_family`
@@ -59,4 +63,4 @@ pub struct Offsets {
 unsafe impl Plain for Offsets {}
 
 const _: () = assert!(size_of::<Live>() == 8);
-const _: () = assert!(size_of::<Offsets>() == 48);
+const _: () = assert!(size_of::<Offsets>() == 56);

@@ -76,6 +76,8 @@ pub(super) const fn counted_bytes(count: &InterfaceCount) -> u64 {
 pub(super) struct Edges {
     attached: HashMap<u32, Edge>,
     refused: HashSet<u32>,
+    mtus: HashMap<u32, u32>,
+    own_addresses: HashSet<IpAddr>,
     destinations: HashMap<IpAddr, Destination>,
 }
 
@@ -84,7 +86,12 @@ struct Destination {
     elsewhere: Volume,
     forwarded: Volume,
     reported: Volume,
+    /// Nothing was sent there in this many sweeps.
+    quiet_sweeps: u32,
 }
+
+/// After so many sweeps without bytes both sides of the comparison are complete, and it begins again from zero.
+const QUIET_SWEEPS: u32 = 30;
 
 impl Edges {
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Edge)> {
@@ -104,6 +111,12 @@ impl Edges {
             .collect()
     }
 
+    /// Whether a socket with this address is in another network namespace, for kernels that do not tell: the
+    /// address is none of ours.
+    pub(super) fn is_elsewhere(&self, local: IpAddr) -> bool {
+        !self.own_addresses.is_empty() && !local.is_unspecified() && !self.own_addresses.contains(&local)
+    }
+
     /// A socket in another network namespace of this host sent this.
     pub(super) fn attributed_elsewhere(&mut self, remote: IpAddr, volume: Volume) {
         if let Some(destination) = self.destination(remote) {
@@ -115,7 +128,7 @@ impl Edges {
     pub(super) fn unattributed(&mut self, remote: IpAddr, volume: Volume) -> Volume {
         let Some(destination) = self.destination(remote) else { return volume };
         destination.forwarded.add(volume);
-        let Destination { elsewhere, forwarded, reported } = *destination;
+        let Destination { elsewhere, forwarded, reported, .. } = *destination;
         // Payload decides: handshakes of other namespaces are not kept per namespace.
         if forwarded.payload_bytes <= elsewhere.payload_bytes + reported.payload_bytes
             && elsewhere.packets > 0
@@ -137,7 +150,17 @@ impl Edges {
         if self.destinations.len() >= MAX_DESTINATIONS && !self.destinations.contains_key(&remote) {
             return None;
         }
-        Some(self.destinations.entry(remote).or_default())
+        let destination = self.destinations.entry(remote).or_default();
+        destination.quiet_sweeps = 0;
+        Some(destination)
+    }
+
+    /// Once per sweep: makes room for other destinations.
+    pub(super) fn retire_destinations(&mut self) {
+        self.destinations.retain(|_, destination| {
+            destination.quiet_sweeps += 1;
+            destination.quiet_sweeps <= QUIET_SWEEPS
+        });
     }
 }
 
@@ -148,12 +171,15 @@ impl App {
             Ok(links) => links,
             Err(error) => return self.degraded("interfaces", &format!("listing interfaces: {error}")),
         };
+        self.edges.own_addresses = links.iter().flat_map(|link| link.addresses.iter().copied()).collect();
         let named = self.config.host.interfaces.clone();
         let missing: Vec<_> =
             named.iter().filter(|name| !links.iter().any(|link| link.name == **name)).cloned().collect();
         let mut failures = Vec::new();
         for link in &links {
-            self.probe.set_mtu(link.index, link.mtu);
+            if self.edges.mtus.insert(link.index, link.mtu) != Some(link.mtu) {
+                self.probe.set_mtu(link.index, link.mtu);
+            }
             let judged = if named.is_empty() {
                 edge::judge(link)
             } else if named.contains(&link.name) {
@@ -184,9 +210,16 @@ impl App {
             .copied()
             .collect();
         for index in gone {
+            self.probe.forget_interface(index);
             if let Some(edge) = self.edges.attached.remove(&index) {
                 tracing::warn!(interface = edge.name, nic_bytes = edge.nic.bytes, "edge interface is gone");
             }
+        }
+        // The maps of the kernel side hold 1,024 interfaces, and container hosts make new ones all day.
+        let exists = |index: &u32| links.iter().any(|link| link.index == *index);
+        self.edges.refused.retain(exists);
+        for index in self.edges.mtus.extract_if(|index, _| !exists(index)).map(|(index, _)| index) {
+            self.probe.forget_mtu(index);
         }
         let faults = missing
             .iter()
@@ -249,6 +282,23 @@ mod tests {
         // Somebody else sends there too.
         assert_eq!(edges.unattributed(remote, volume(550, 500, 1)), volume(550, 500, 1));
         assert_eq!(edges.unattributed(remote, volume(110, 100, 1)), volume(110, 100, 1));
+    }
+
+    #[test]
+    fn destinations_that_fell_silent_make_room_for_others() {
+        let mut edges = Edges::default();
+        let remote = |idx: u32| IpAddr::V4(idx.into());
+        for idx in 0..MAX_DESTINATIONS as u32 {
+            edges.attributed_elsewhere(remote(idx), volume(110, 100, 1));
+        }
+        let late = remote(u32::MAX);
+        for _ in 0..=QUIET_SWEEPS {
+            edges.attributed_elsewhere(remote(0), volume(110, 100, 1));
+            edges.retire_destinations();
+        }
+        assert_eq!(edges.destinations.len(), 1);
+        edges.attributed_elsewhere(late, volume(110, 100, 1));
+        assert!(edges.unattributed(late, volume(110, 100, 1)).is_zero());
     }
 
     #[test]

@@ -48,8 +48,8 @@ use tokio::{
 };
 
 use self::{
-    databases::Databases, edges::Edges, identity::HostIdentity, minute::MinuteState, outbox::Outbox,
-    state::StateFile,
+    databases::Databases, edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring,
+    outbox::Outbox, state::StateFile,
 };
 pub use self::{
     databases::{Databases as OpenDatabases, locator, open_databases},
@@ -264,6 +264,12 @@ impl App {
                 _ = terminate.recv() => break "SIGTERM",
                 _ = interrupt.recv() => break "SIGINT",
                 _ = hangup.recv() => self.reload_configuration().await,
+                // Before the events: a flood of them must not hold up the sweep.
+                _ = sweep.tick() => {
+                    self.sweep(&links).await;
+                    service::alive();
+                }
+                () = sleep_until(due) => self.take_waiting(KernelTime::now()),
                 ready = host_events.readable() => {
                     self.take_host_events();
                     ready?.clear_ready();
@@ -271,13 +277,12 @@ impl App {
                 ready = flow_events.readable() => {
                     // Names before flows: they were told before.
                     self.take_host_events();
-                    self.take_flow_events();
-                    ready?.clear_ready();
-                }
-                () = sleep_until(due) => self.take_waiting(KernelTime::now()),
-                _ = sweep.tick() => {
-                    self.sweep(&links).await;
-                    service::alive();
+                    let mut ready = ready?;
+                    // The kernel rings only for a reader that has caught up: an unfinished ring stays ready.
+                    match self.take_flow_events() {
+                        Ring::Empty => ready.clear_ready(),
+                        Ring::More => ready.retain_ready(),
+                    }
                 }
                 () = links.changed() => self.follow_links(&links).await,
                 Some(path) = file_changes.recv() => self.reload_database(&path).await,
@@ -292,6 +297,10 @@ impl App {
 
     /// The last bytes, the last records, in this order.
     async fn stop(&mut self, reason: &str, links: &Links) {
+        // Nothing waits any longer, and two sweeps read everything: the first leaves new handshakes and the last
+        // bytes without slot to the second.
+        self.take_waiting(KernelTime(u64::MAX));
+        self.sweep(links).await;
         self.sweep(links).await;
         let now = KernelTime::now();
         let transitions = self.episodes.stop(now);

@@ -36,6 +36,15 @@ const OWNER_GRACE: Duration = Duration::from_millis(5);
 /// Destinations that the kernel side is told to be silent about. The map there is as large.
 const MAX_KNOWN: usize = 16_384;
 
+/// What is left in a ring after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ring {
+    /// Nothing; the kernel tells when that changes.
+    Empty,
+    /// Perhaps something, of which the kernel will not tell again.
+    More,
+}
+
 impl App {
     pub(super) fn take_host_events(&mut self) {
         while let Some(event) = self.probe.next_host_event() {
@@ -43,12 +52,12 @@ impl App {
         }
     }
 
-    pub(super) fn take_flow_events(&mut self) {
+    pub(super) fn take_flow_events(&mut self) -> Ring {
         /// Events taken before others get their turn: the sweep, signals, the watchdog.
         const TURN: usize = 4096;
         let now = KernelTime::now();
         for _ in 0..TURN {
-            let Some(event) = self.probe.next_flow_event() else { break };
+            let Some(event) = self.probe.next_flow_event() else { return Ring::Empty };
             match event.kind {
                 FLOW_BYTES => {
                     let exact = !self.probe.tells_sender()
@@ -59,14 +68,13 @@ impl App {
                         self.waiting.push_back((now + OWNER_GRACE, event.slot, event.generation));
                     }
                 }
-                FLOW_OWNER => {
-                    if self.waiting_slots.remove(&event.slot) {
-                        self.take_slot(event.slot, event.generation, now);
-                    }
+                FLOW_OWNER if self.waiting_slots.remove(&event.slot) => {
+                    self.take_slot(event.slot, event.generation, now);
                 }
                 _ => {}
             }
         }
+        Ring::More
     }
 
     /// When the next slot has waited long enough.
@@ -113,6 +121,7 @@ impl App {
         }
         let transitions = self.episodes.tick(now);
         self.publish(transitions);
+        self.edges.retire_destinations();
         self.table.retire(now);
         self.owners.retire(now);
         self.count_links(links).await;
@@ -170,7 +179,11 @@ impl App {
             pre_existing: older.is_some(),
             closed: reading.closed,
         };
-        if cold.netns_cookie != 0 && self.own_netns.is_some_and(|own| own != cold.netns_cookie) {
+        let elsewhere = match (cold.netns_cookie, self.own_netns) {
+            (0, _) | (_, None) => self.edges.is_elsewhere(local.ip()),
+            (cookie, Some(own)) => cookie != own,
+        };
+        if elsewhere {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
         }
         let approved = self.take_observation(observation, now);

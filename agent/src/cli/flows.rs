@@ -67,6 +67,8 @@ fn print(mut view: FlowsView, limit: usize) {
                 format!("{} {}/{}", flow.remote, flow.protocol, flow.service_port),
                 flow.location.clone(),
                 match &flow.rule {
+                    // Answers to a scanner and the like: counted, and nobody's alert.
+                    Some(_) if flow.volume.payload_bytes == 0 => "no data".to_owned(),
                     Some(rule) => format!("VIOLATION {rule}"),
                     None => flow.verdict.clone(),
                 },

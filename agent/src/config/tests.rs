@@ -230,7 +230,7 @@ fn faults_of_a_policy_say_what_contradicts_what() {
         (
             "approved_countries = [\"US\", \"UK\"]",
             "policy[0].approved_countries[1]",
-            "\"UK\" is not a country code; the United Kingdom is GB",
+            "\"UK\" is not a country code; did you mean GB (United Kingdom)?",
         ),
         (
             "approved_countries = [\"US\", \"CN\"]\ndenied_countries = [\"CN\"]",
@@ -491,7 +491,7 @@ fn faults_are_rendered_like_a_compiler_does() {
     let faults = faults("[[policy]]\nname = \"p\"\napproved_countries = [\"US\", \"UK\"]\n");
     assert_eq!(
         render::faults(&faults, false),
-        "error: policy[0].approved_countries[1]: \"UK\" is not a country code; the United Kingdom is GB\n  \
+        "error: policy[0].approved_countries[1]: \"UK\" is not a country code; did you mean GB (United Kingdom)?\n  \
          --> homeport.toml:3:29\n   \
          |\n \
          3 | approved_countries = [\"US\", \"UK\"]\n   \
@@ -502,8 +502,8 @@ fn faults_are_rendered_like_a_compiler_does() {
     assert!(render::faults(&faults, true).contains('\u{1b}'));
     assert_eq!(
         faults[0].to_string(),
-        "homeport.toml:3:29: policy[0].approved_countries[1]: \"UK\" is not a country code; the United Kingdom is \
-         GB (accepted: ISO 3166-1 alpha-2 codes in upper case, such as US or DE)"
+        "homeport.toml:3:29: policy[0].approved_countries[1]: \"UK\" is not a country code; did you mean \
+         GB (United Kingdom)? (accepted: ISO 3166-1 alpha-2 codes in upper case, such as US or DE)"
     );
 }
 

@@ -59,7 +59,9 @@ pub(super) fn glob(text: &str) -> Result<Glob, Refusal> {
 pub(super) fn country(text: &str) -> Result<CountryCode, Refusal> {
     CountryCode::parse(text).map_err(|error| {
         let accepted = "ISO 3166-1 alpha-2 codes in upper case, such as US or DE";
-        Refusal::new(format!("is not a country code: {}", error.hint), accepted)
+        // Without better advice, the hint only repeats what is accepted.
+        let hint = if error.hint.contains(accepted) { String::new() } else { format!("; {}", error.hint) };
+        Refusal::new(format!("is not a country code{hint}"), accepted)
     })
 }
 
@@ -266,8 +268,8 @@ mod tests {
     #[test]
     fn a_refusal_helps() {
         let problem = |result: Result<CountryCode, Refusal>| result.expect_err("refused").problem;
-        assert_eq!(problem(country("de")), "is not a country code; did you mean DE?");
-        assert_eq!(problem(country("UK")), "is not a country code; the United Kingdom is GB");
+        assert_eq!(problem(country("de")), "is not a country code; did you mean DE (Germany)?");
+        assert_eq!(problem(country("UK")), "is not a country code; did you mean GB (United Kingdom)?");
         assert_eq!(network("10.0.0.1/8").expect_err("refused").accepted, "10.0.0.0/8 or 10.0.0.1");
     }
 

@@ -38,8 +38,8 @@ pub enum AskError {
 ///
 /// [`AskError`].
 pub fn ask_flows(socket: &Path) -> Result<(FlowsView, String), AskError> {
-    let text =
-        ask(socket, &Request::Flows).map_err(|error| AskError::NoAgent { path: socket.to_owned(), error })?;
+    let text = ask(socket, &Request::Flows {})
+        .map_err(|error| AskError::NoAgent { path: socket.to_owned(), error })?;
     match serde_json::from_str::<FlowsView>(&text) {
         Ok(view) if view.schema == SCHEMA => Ok((view, text)),
         Ok(view) => Err(AskError::Garbled(format!("schema {}, not {SCHEMA}", view.schema))),

@@ -18,7 +18,7 @@ pub use self::{
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// The flow table.
-    Flows,
+    Flows {},
 }
 
 /// Reads a question.
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn requests_are_read_and_nonsense_is_refused() {
-        assert_eq!(parse_request(b"{\"ask\":\"flows\"}\n"), Ok(Request::Flows));
+        assert_eq!(parse_request(b"{\"ask\":\"flows\"}\n"), Ok(Request::Flows {}));
         for line in
             [&b""[..], b"flows", b"{}", b"{\"ask\":\"shutdown\"}", b"{\"ask\":\"flows\",\"x\":1}", b"\xff"]
         {

@@ -89,7 +89,7 @@ async fn answer(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<
         refusal(format!("user {peer} may not ask; accepted are root and user {own}"))
     } else {
         match parse_request(&line) {
-            Ok(Request::Flows) => flows(&queries).await,
+            Ok(Request::Flows {}) => flows(&queries).await,
             Err(error) => refusal(error),
         }
     };

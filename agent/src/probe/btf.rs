@@ -159,6 +159,8 @@ pub fn kernel_offsets(path: &Path) -> Result<Offsets, BtfError> {
         mm_arg_end: offset("mm_struct", "arg_end"),
         bprm_interp: offset("linux_binprm", "interp"),
         cgroup_kn: offset("cgroup", "kn"),
+        cgroup_root: offset("cgroup", "root"),
+        root_hierarchy: offset("cgroup_root", "hierarchy_id"),
         kernfs_id: offset("kernfs_node", "id"),
         sock_family: offset("sock_common", "skc_family"),
     })

@@ -65,6 +65,7 @@ const STACKED_KINDS: &[&str] = &[
     "macvtap",
     "netdevsim",
     "nlmon",
+    "openvswitch",
     "ovpn",
     "sit",
     "team",

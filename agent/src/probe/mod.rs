@@ -32,8 +32,9 @@ use aya::{
     maps::{Map, MapData, RingBuf},
     programs::{
         CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program as AyaProgram, ProgramError,
-        SchedClassifier, TcAttachType,
+        SchedClassifier, TcAttachType, tc,
     },
+    util::KernelVersion,
 };
 use homeport_ebpf::{
     aside::{AsideKey, AsideValue, InterfaceCount},
@@ -41,7 +42,6 @@ use homeport_ebpf::{
     loss::{LOSS_CAUSES, LossCell},
     settings::Offsets,
 };
-
 use tokio::io::unix::AsyncFd;
 
 pub use self::slots::Reading;
@@ -110,7 +110,7 @@ pub struct ProbeSettings {
 /// Everything of one sweep that has no slot.
 #[derive(Debug, Default)]
 pub struct Asides {
-    /// Bytes per destination and class since the last sweep.
+    /// Bytes per destination and class of the interval before the last sweep.
     pub entries: Vec<(AsideKey, AsideValue)>,
 }
 
@@ -306,7 +306,8 @@ impl Probe {
         self.slots.owner_quality(slot, generation)
     }
 
-    /// Reads every slot that grew and is `ready`, and everything that has no slot.
+    /// Reads every slot that grew and is `ready`, and what had no slot until the sweep before. Two sweeps read
+    /// everything.
     ///
     /// # Errors
     ///
@@ -317,16 +318,17 @@ impl Probe {
         ready: impl Fn(u32) -> bool,
         take: impl FnMut(Reading),
     ) -> Result<Asides, ProbeError> {
-        let idle = self.live.flip_aside();
         let (index, free) = (map_fd(&self.ebpf, "INDEX")?, map_fd(&self.ebpf, "FREE")?);
         self.slots
             .sweep(index, free, now, ready, take)
             .map_err(|error| ProbeError::Map { map: "SLOTS", error })?;
-        // The slots took long enough for every program that still saw the old setting to end.
-        let name = if idle == 0 { "ASIDE_0" } else { "ASIDE_1" };
+        // The map that has been idle since the sweep before: every program that still saw it in use has ended, and
+        // the slots of the same packets have been read, so that forwarded frames find their sockets counted.
+        let name = if self.live.idle_aside() == 0 { "ASIDE_0" } else { "ASIDE_1" };
         let mut asides = Asides::default();
         sys::drain(map_fd(&self.ebpf, name)?, |key: AsideKey, value| asides.entries.push((key, value)))
             .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
+        self.live.flip_aside();
         Ok(asides)
     }
 
@@ -379,8 +381,12 @@ impl Probe {
         let name = if link.ethernet { "frames_ethernet" } else { "frames_raw" };
         let refused =
             |error: &dyn std::fmt::Display| ProbeError::Load(format!("tc egress at {}: {error}", link.name));
-        // Before tcx, filters hang on the clsact qdisc; adding it twice is refused and harmless.
-        let _ = aya::programs::tc::qdisc_add_clsact(&link.name);
+        // Before tcx, filters hang on the clsact qdisc; adding it twice is refused and harmless. Such a filter
+        // outlives an agent that was killed, and would count on into maps that nobody reads.
+        if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+            let _ = tc::qdisc_add_clsact(&link.name);
+            let _ = tc::qdisc_detach_program(&link.name, TcAttachType::Egress, name);
+        }
         let program: &mut SchedClassifier = self
             .ebpf
             .program_mut(name)
@@ -420,6 +426,23 @@ impl Probe {
         let result = map_fd(&self.ebpf, "MTUS").map(|map| sys::update(map, &ifindex, &mtu));
         if let Ok(Err(error)) = result {
             tracing::warn!(ifindex, mtu, %error, "fragments on this interface will be undercounted");
+        }
+    }
+
+    /// The interface is gone.
+    pub fn forget_mtu(&self, ifindex: u32) {
+        self.forget("MTUS", ifindex);
+    }
+
+    /// The edge interface is gone, and nobody asks for its frames any more.
+    pub fn forget_interface(&self, ifindex: u32) {
+        self.forget("HIGH_INTERFACES", ifindex);
+    }
+
+    fn forget(&self, map: &'static str, ifindex: u32) {
+        let result = map_fd(&self.ebpf, map).map(|map| sys::delete(map, &ifindex));
+        if let Ok(Err(error)) = result {
+            tracing::debug!(ifindex, map, %error, "forgetting an interface");
         }
     }
 
@@ -501,6 +524,8 @@ fn load_unchecked(settings: &ProbeSettings, offsets: &Offsets, namespaces: bool)
         mm_arg_end,
         bprm_interp,
         cgroup_kn,
+        cgroup_root,
+        root_hierarchy,
         kernfs_id,
         sock_family,
     } = *offsets;
@@ -515,6 +540,8 @@ fn load_unchecked(settings: &ProbeSettings, offsets: &Offsets, namespaces: bool)
         mm_arg_end,
         bprm_interp,
         cgroup_kn,
+        cgroup_root,
+        root_hierarchy,
         kernfs_id,
         sock_family,
     ];

@@ -171,14 +171,10 @@ impl Slots {
             last_growth: now,
             phase,
         };
-        Reading {
-            slot,
-            generation: hot.generation,
-            hot,
-            cold: self.array.cold(slot),
-            volume,
-            closed: hot.closed != 0,
-        }
+        // The last bytes of a slot belong to the life that ended; who reads them must not touch the next one.
+        let generation =
+            if phase == Phase::Retiring { hot.generation.wrapping_sub(1) } else { hot.generation };
+        Reading { slot, generation, hot, cold: self.array.cold(slot), volume, closed: hot.closed != 0 }
     }
 
     /// From here on no socket finds the slot: all of them remember the old generation.

@@ -359,13 +359,19 @@ impl LiveSettings {
         unsafe { AtomicU32::from_ptr(field(self.0.at(0).as_ptr())) }
     }
 
-    /// Turns to the other aside map; returns the one that is idle from now on.
-    pub(super) fn flip_aside(&self) -> u32 {
+    /// The aside map that is not written now.
+    pub(super) fn idle_aside(&self) -> u32 {
         // SAFETY: a field of a live element.
         let active = self.field(|live| unsafe { &raw mut (*live).aside });
-        let idle = active.load(Ordering::Relaxed);
-        active.store(1 - idle.min(1), Ordering::SeqCst);
-        idle
+        1 - active.load(Ordering::Relaxed).min(1)
+    }
+
+    /// Turns to the other aside map.
+    pub(super) fn flip_aside(&self) {
+        let idle = self.idle_aside();
+        // SAFETY: a field of a live element.
+        let active = self.field(|live| unsafe { &raw mut (*live).aside });
+        active.store(idle, Ordering::SeqCst);
     }
 
     /// Voids every known destination.

@@ -18,7 +18,11 @@ pub mod procfs;
 pub mod sockets;
 mod table;
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
 
 use homeport_ebpf::{
     event::{HOST_CGROUP, HOST_EXEC, HOST_EXIT, HOST_FORK, HostEvent},
@@ -41,6 +45,8 @@ pub struct Owners {
     cgroups: Cgroups,
     users: UsersCache,
     known: HashMap<OwnerKey, Arc<Owner>>,
+    /// The numbers in `known`: most executions are of processes that never sent anything.
+    known_pids: HashSet<u32>,
 }
 
 /// What makes two stamps the same owner.
@@ -65,6 +71,7 @@ impl Owners {
             cgroups: Cgroups::scan(cgroup_root),
             users: UsersCache::new(),
             known: HashMap::new(),
+            known_pids: HashSet::new(),
         }
     }
 
@@ -74,7 +81,9 @@ impl Owners {
             HOST_EXEC => {
                 self.table.executed(event);
                 // The same process is somebody else now.
-                self.known.retain(|key, _| key.pid != event.pid);
+                if self.known_pids.remove(&event.pid) {
+                    self.known.retain(|key, _| key.pid != event.pid);
+                }
             }
             HOST_FORK => self.table.forked(event),
             HOST_EXIT => self.table.exited(event.pid, event.start_boot_ns, KernelTime(event.ktime_ns)),
@@ -89,6 +98,7 @@ impl Owners {
         if self.known.len() > KNOWN_OWNERS {
             let table = &self.table;
             self.known.retain(|key, _| table.contains(key.pid));
+            self.known_pids = self.known.keys().map(|key| key.pid).collect();
         }
     }
 
@@ -128,6 +138,7 @@ impl Owners {
         } else {
             self.process_owner(stamp, quality, workload)
         });
+        self.known_pids.insert(key.pid);
         self.known.insert(key, Arc::clone(&owner));
         owner
     }

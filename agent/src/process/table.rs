@@ -118,7 +118,9 @@ impl Table {
         match self.entries.get_mut(&pid) {
             Some(entry) if same_start(entry.start_boot_ns, start_boot_ns) => entry
                 .image
-                .get_or_insert_with(|| complete(pid, &entry.told_exe, &entry.told_command_line, comm))
+                .get_or_insert_with(|| {
+                    complete(pid, start_boot_ns, &entry.told_exe, &entry.told_command_line, comm)
+                })
                 .clone(),
             Some(_) | None => {
                 Image { exe: bracketed(comm), command_line: self.no_text(), kernel_thread: false }
@@ -156,15 +158,23 @@ impl Table {
     }
 }
 
-fn complete(pid: u32, told_exe: &Arc<str>, told_command_line: &Arc<str>, comm: &str) -> Image {
-    let command_line = match procfs::command_line(pid) {
+fn complete(
+    pid: u32,
+    start_boot_ns: u64,
+    told_exe: &Arc<str>,
+    told_command_line: &Arc<str>,
+    comm: &str,
+) -> Image {
+    // Another process may have the number by now.
+    let status = procfs::status(pid).filter(|status| same_start(status.start_boot_ns, start_boot_ns));
+    let command_line = match status.and_then(|_| procfs::command_line(pid)) {
         Some(line) if !line.is_empty() => line.into(),
         Some(_) | None => Arc::clone(told_command_line),
     };
-    if let Some(exe) = procfs::exe(pid) {
+    if let Some(exe) = status.and_then(|_| procfs::exe(pid)) {
         return Image { exe: exe.into(), command_line, kernel_thread: false };
     }
-    if procfs::status(pid).is_some_and(|status| status.kernel_thread) {
+    if status.is_some_and(|status| status.kernel_thread) {
         return Image { exe: bracketed(comm), command_line, kernel_thread: true };
     }
     if told_exe.is_empty() {
@@ -240,6 +250,16 @@ mod tests {
         table.executed(&event(GONE, 1_000_000_000, "/nowhere/old", b"old\0"));
         let image = table.image(GONE, 9_000_000_000, "new");
         assert_eq!(&*image.exe, "[new]");
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_not_named_after_the_next_of_its_number() {
+        let mut table = Table::default();
+        // This test's own number, as if its process had begun long after the one that was told.
+        let pid = std::process::id();
+        table.executed(&event(pid, 1_000_000_000, "/nowhere/old", b"old\0"));
+        let image = table.image(pid, 1_000_000_000, "old");
+        assert_eq!((&*image.exe, &*image.command_line), ("/nowhere/old", "old"));
     }
 
     #[test]

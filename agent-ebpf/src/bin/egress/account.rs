@@ -131,7 +131,7 @@ fn count(slot: *mut Slot, slot_idx: u32, packet: &Packet) {
 fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketState, packet: &Packet) {
     // A handshake answer, or an ACK or reset of a socket that never sent data to be counted: control packets,
     // kept per destination, so that a scanner costs no slot and wakes nobody.
-    let new = known.is_null() || generation_of(state_ref(known)) == 0;
+    let new = known.is_null() || never_counted(known);
     if packet.is_tcp_control() && (packet.is_tcp_answer() || (new && !packet.is_tcp_open())) {
         asides::add(CLASS_CONTROL, 0, packet);
         return;
@@ -158,7 +158,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     }
     // SAFETY: checked above.
     let many = state.is_null() || unsafe { (*state).many } != 0;
-    if many && let Some(reference) = INDEX.get_ptr(&key) {
+    if many && let Some(reference) = INDEX.get_ptr(key) {
         // SAFETY: checked by the lookup; one aligned load.
         let reference = unsafe { *reference };
         if let Some(slot) = SLOTS.get_ptr_mut(slot_of(reference))
@@ -193,10 +193,11 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
 const EMPTY_KEY: IndexKey =
     IndexKey { cookie: 0, remote: [0; 16], taken_for: 0, remote_port: [0; 2], protocol: 0, _pad: 0 };
 
+/// No slot yet, not even of another destination or an earlier sender.
 #[inline(always)]
-fn state_ref(state: *mut SocketState) -> u64 {
+fn never_counted(state: *mut SocketState) -> bool {
     // SAFETY: callers check for null.
-    unsafe { (*state).slot_ref }
+    unsafe { generation_of((*state).slot_ref) == 0 && (*state).many == 0 }
 }
 
 /// First packet of a socket: an accepted one takes its owner from the listener, one that opens says so.

@@ -3,7 +3,7 @@
 //! Frames of local sockets are only counted here (the socket ledger knows their owners); frames without one are
 //! also kept per destination. `wire_len` equals what the NIC counts, link header included.
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_pull_data};
 use homeport_ebpf::{
     aside::{CLASS_FORWARDED, CLASS_PACKET, CLASS_TIME_WAIT, FrameCount},
     loss::{LOSS_INTERFACE, LOSS_UNPARSED},
@@ -12,13 +12,18 @@ use homeport_ebpf::{
 use crate::{
     asides,
     maps::{HIGH_INTERFACES, INTERFACES},
-    packet::Packet,
+    packet::{self, Packet},
     tell,
 };
 
 const ETHERNET_HEADER: usize = 14;
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
+const ETH_P_8021Q: u16 = 0x8100;
+const ETH_P_8021AD: u16 = 0x88a8;
+const VLAN_TAG: usize = 4;
+/// Link header, one VLAN tag, IPv6 header, TCP header.
+const HEADERS: u32 = 14 + 4 + 40 + 20;
 const AF_PACKET: u32 = 17;
 const BPF_TCP_TIME_WAIT: u32 = 6;
 
@@ -57,9 +62,7 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
     };
     if family == AF_PACKET {
         add(skb, &mut cell.packet);
-        if is_ip {
-            set_aside(skb, CLASS_PACKET, ifindex, l3_at);
-        }
+        set_aside_packet(skb, ifindex, l3_at);
     } else if !is_ip {
         add(skb, &mut cell.non_ip);
     } else if sk.is_null() {
@@ -79,6 +82,28 @@ fn add(skb: *mut __sk_buff, count: &mut FrameCount) {
     let (wire_len, segments) = unsafe { ((*skb).wire_len, (*skb).gso_segs) };
     count.frame_bytes += wire_len as u64;
     count.frames += if segments > 1 { segments as u64 } else { 1 };
+}
+
+/// A packet socket may claim any protocol, and a ring of such a socket keeps all but the link header outside of the
+/// linear part: what counts is what the frame itself says.
+#[inline(always)]
+fn set_aside_packet(skb: *mut __sk_buff, ifindex: u32, l3_at: usize) {
+    // SAFETY: a plain field of the context.
+    let len = unsafe { (*skb).len };
+    // SAFETY: `skb` is the context. No byte changes; when it fails, what can be read is read.
+    unsafe { bpf_skb_pull_data(skb, if len < HEADERS { len } else { HEADERS }) };
+    if l3_at != ETHERNET_HEADER {
+        return set_aside(skb, CLASS_PACKET, ifindex, l3_at);
+    }
+    match packet::ether_type(skb, ETHERNET_HEADER) {
+        Some(ETH_P_IP | ETH_P_IPV6) => set_aside(skb, CLASS_PACKET, ifindex, ETHERNET_HEADER),
+        Some(ETH_P_8021Q | ETH_P_8021AD) => {
+            if let Some(ETH_P_IP | ETH_P_IPV6) = packet::ether_type(skb, ETHERNET_HEADER + VLAN_TAG) {
+                set_aside(skb, CLASS_PACKET, ifindex, ETHERNET_HEADER + VLAN_TAG);
+            }
+        }
+        Some(_) | None => {}
+    }
 }
 
 #[inline(always)]

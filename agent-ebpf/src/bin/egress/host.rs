@@ -18,6 +18,9 @@ use crate::{
     tell,
 };
 
+/// As in `/proc/PID/cgroup`.
+const CGROUP2_HIERARCHY: u32 = 0;
+
 /// The current process has a new image.
 #[inline(always)]
 pub(crate) fn exec(bprm: *const c_void) {
@@ -77,6 +80,14 @@ pub(crate) fn exit() {
 pub(crate) fn cgroup(cgroup: *const c_void, path: *const c_void) {
     if offset!(cgroup_kn) == 0 {
         return;
+    }
+    // Hierarchies of cgroup v1 number their directories too, from one as cgroup2 does.
+    if offset!(cgroup_root) != 0 && offset!(root_hierarchy) != 0 {
+        let root: u64 = peek(cgroup as u64, offset!(cgroup_root));
+        let hierarchy: u32 = peek(root, offset!(root_hierarchy));
+        if hierarchy != CGROUP2_HIERARCHY {
+            return;
+        }
     }
     let node: u64 = peek(cgroup as u64, offset!(cgroup_kn));
     let id: u64 = peek(node, offset!(kernfs_id));

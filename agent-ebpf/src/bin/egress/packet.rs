@@ -130,6 +130,12 @@ impl Bytes {
     }
 }
 
+/// The type in the two bytes before `l3_at`.
+#[inline(always)]
+pub(crate) fn ether_type(skb: *mut __sk_buff, l3_at: usize) -> Option<u16> {
+    Bytes::of(skb).read::<u16>(l3_at - 2).map(u16::from_be)
+}
+
 impl Packet {
     /// Reads an IPv4 packet as nearly all are: TCP or UDP, no options, not long enough to be fragmented. `None`:
     /// anything else, for [`Self::read`].
