@@ -169,7 +169,7 @@ impl Databases {
 }
 
 /// A locator over given databases and the configuration's own networks.
-pub fn locator(config: &Config, databases: Vec<Arc<Database>>, asn: Option<Arc<AsnDatabase>>) -> Locator {
+fn locator(config: &Config, databases: Vec<Arc<Database>>, asn: Option<Arc<AsnDatabase>>) -> Locator {
     let mut sites = PrefixMap::new();
     for config::Site { name, country, networks } in &config.sites {
         for network in networks {

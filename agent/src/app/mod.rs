@@ -47,13 +47,13 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use self::{
-    databases::Databases, edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring,
-    outbox::Outbox, state::StateFile,
-};
 pub use self::{
-    databases::{Databases as OpenDatabases, locator, open_databases},
+    databases::{Databases, open_databases},
     identity::find_cgroup,
+};
+use self::{
+    edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring, outbox::Outbox,
+    state::StateFile,
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
