@@ -6,6 +6,7 @@ use super::{ConfigArgs, table};
 use crate::{
     app,
     clock::WallTime,
+    control::{self, AskError},
     exit::{Exit, Failure},
     geo::gate::Freshness,
     probe::{
@@ -85,6 +86,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     }
     interfaces(&mut report, &config.host.interfaces)?;
     databases(&mut report, &config);
+    running_agent(&mut report, &config.agent.socket);
     limits(&mut report);
     let exit = match report.worst {
         Mark::Missing => {
@@ -234,6 +236,28 @@ fn databases(report: &mut Report, config: &crate::config::Config) {
             }
         }
         Err(error) => report.line(Mark::Missing, "database", &error.to_string()),
+    }
+}
+
+/// What the agent that runs now says of itself.
+fn running_agent(report: &mut Report, socket: &Path) {
+    match control::ask_flows(socket) {
+        Ok((view, _)) => {
+            if view.degraded.is_empty() {
+                report.line(Mark::Ok, "running agent", &format!("watching since {}", view.started));
+            }
+            for condition in view.degraded {
+                report.line(
+                    Mark::Reduced,
+                    "running agent",
+                    &format!("degraded, {}: {}", condition.part, condition.reason),
+                );
+            }
+        }
+        Err(AskError::NoAgent { .. }) => {
+            report.line(Mark::Note, "running agent", &format!("none answers on {}", socket.display()));
+        }
+        Err(error) => report.line(Mark::Reduced, "running agent", &error.to_string()),
     }
 }
 
