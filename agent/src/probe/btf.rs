@@ -116,7 +116,7 @@ impl<'a> Btf<'a> {
             if name != 0 || !matches!(inner.kind, KIND_STRUCT | KIND_UNION) {
                 return None;
             }
-            Some(bits + self.member(inner, wanted, depth + 1)?)
+            bits.checked_add(self.member(inner, wanted, depth + 1)?)
         })
     }
 
@@ -191,6 +191,31 @@ mod tests {
         for offset in [offsets.task_tgid, offsets.task_mm, offsets.mm_arg_start, offsets.bprm_interp] {
             assert_ne!(offset, 0, "{offsets:?}");
         }
+    }
+
+    /// Found by the fuzz target: an anonymous structure at the largest offset, with a member behind it.
+    #[test]
+    fn offsets_beyond_the_largest_number_are_no_answer() {
+        let word = |number: u32| number.to_ne_bytes();
+        let one_member = KIND_STRUCT << 24 | 1;
+        let types: Vec<u8> = [
+            [1, one_member, 0, 0, 2, u32::MAX], // struct s { struct {...}; } with the inner one far out
+            [0, one_member, 0, 3, 0, 8],        // the inner one: a member m
+        ]
+        .concat()
+        .into_iter()
+        .flat_map(word)
+        .collect();
+        let strings = b"\0s\0m\0";
+        let mut bytes = MAGIC.to_ne_bytes().to_vec();
+        bytes.extend([1, 0]);
+        for number in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
+            bytes.extend(word(number));
+        }
+        bytes.extend(types);
+        bytes.extend(strings);
+        let btf = Btf::parse(&bytes).expect("well-formed");
+        assert_eq!(btf.offset("s", "m"), None);
     }
 
     #[test]
