@@ -180,14 +180,7 @@ impl App {
             if self.edges.mtus.insert(link.index, link.mtu) != Some(link.mtu) {
                 self.probe.set_mtu(link.index, link.mtu);
             }
-            let judged = if named.is_empty() {
-                edge::judge(link)
-            } else if named.contains(&link.name) {
-                Ok("named in the configuration")
-            } else {
-                Err("not named in the configuration")
-            };
-            match judged {
+            match edge::judge_among(link, &named) {
                 Ok(reason) if !self.edges.attached.contains_key(&link.index) => {
                     match self.probe.attach_interface(link) {
                         Ok(()) => self.attached(link, reason),

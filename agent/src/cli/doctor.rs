@@ -190,14 +190,7 @@ fn interfaces(report: &mut Report, named: &[String]) -> Result<(), Failure> {
     };
     let mut edges = 0;
     for link in &links {
-        let judged = if named.is_empty() {
-            edge::judge(link)
-        } else if named.contains(&link.name) {
-            Ok("named in the configuration")
-        } else {
-            Err("not named in the configuration")
-        };
-        match judged {
+        match edge::judge_among(link, named) {
             Ok(reason) => {
                 edges += 1;
                 report.line(

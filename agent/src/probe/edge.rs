@@ -81,6 +81,17 @@ const STACKED_KINDS: &[&str] = &[
     "xfrm",
 ];
 
+/// The same as [`judge`], where the operator may have named the edge interfaces; nobody did, if there are none.
+pub fn judge_among(link: &Link, named: &[String]) -> Result<&'static str, &'static str> {
+    if named.is_empty() {
+        judge(link)
+    } else if named.contains(&link.name) {
+        Ok("named in the configuration")
+    } else {
+        Err("not named in the configuration")
+    }
+}
+
 /// Whether bytes leave the host here, with the reason for a person.
 pub fn judge(link: &Link) -> Result<&'static str, &'static str> {
     if link.loopback {
