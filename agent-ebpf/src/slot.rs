@@ -99,8 +99,8 @@ pub struct SlotCold {
     pub cookie: u64,
     /// cgroup2 id of the socket (of its creation).
     pub socket_cgroup_id: u64,
-    /// Network namespace cookie; zero when the kernel cannot say.
-    pub netns_cookie: u64,
+    /// Network namespace, as a cookie or an inode number (`settings::NETNS_*`); zero when the kernel cannot say.
+    pub netns: u64,
     /// `bpf_ktime_get_ns` of the first packet.
     pub first_ns: u64,
     /// Our address; IPv4 as `::ffff:a.b.c.d`.

@@ -61,7 +61,10 @@ use crate::{
     config::{Config, Namespaces},
     control,
     exit::{Exit, Failure},
-    flow::table::{FlowTable, TableSettings},
+    flow::{
+        FlowKey, Volume,
+        table::{FlowTable, TableSettings},
+    },
     geo::{CountryCode, locator::Locator},
     policy::PolicySet,
     probe::{Probe, ProbeError, ProbeSettings, links::Links},
@@ -109,6 +112,8 @@ struct App {
     /// Slots whose exact owner is about to be told, with the time until which we wait.
     waiting: VecDeque<(KernelTime, u32, u32)>,
     waiting_slots: HashSet<u32>,
+    /// What was counted for a provisional owner of a slot, by the slot: its generation, whose, how much.
+    provisional: HashMap<u32, (u32, FlowKey, Volume)>,
     /// Destinations that the kernel side has been told to be silent about.
     known: HashSet<IpAddr>,
     ephemeral_ports: std::ops::RangeInclusive<u16>,
@@ -200,9 +205,10 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         edges: Edges::default(),
         waiting: VecDeque::new(),
         waiting_slots: HashSet::new(),
+        provisional: HashMap::new(),
         known: HashSet::new(),
         ephemeral_ports: identity::ephemeral_ports(),
-        own_netns: crate::probe::own_netns_cookie().ok(),
+        own_netns: crate::probe::own_namespace(probe.namespaces()).ok().flatten(),
         started: WallTime::now(),
         conditions: HashMap::new(),
         condition_since: HashMap::new(),

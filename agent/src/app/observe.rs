@@ -68,7 +68,10 @@ impl App {
                         self.waiting.push_back((now + OWNER_GRACE, event.slot, event.generation));
                     }
                 }
-                FLOW_OWNER if self.waiting_slots.remove(&event.slot) => {
+                FLOW_OWNER
+                    if self.waiting_slots.remove(&event.slot)
+                        || self.provisional.contains_key(&event.slot) =>
+                {
                     self.take_slot(event.slot, event.generation, now);
                 }
                 _ => {}
@@ -179,15 +182,40 @@ impl App {
             pre_existing: older.is_some(),
             closed: reading.closed,
         };
-        let elsewhere = match (cold.netns_cookie, self.own_netns) {
+        let elsewhere = match (cold.netns, self.own_netns) {
             (0, _) | (_, None) => self.edges.is_elsewhere(local.ip()),
-            (cookie, Some(own)) => cookie != own,
+            (namespace, Some(own)) => namespace != own,
         };
         if elsewhere {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
         }
+        let (key, volume) = (observation.key.clone(), observation.volume);
         let approved = self.take_observation(observation, now);
         self.probe.set_quiet(reading.slot, reading.generation, approved);
+        self.correct_owner(reading, key, volume);
+    }
+
+    /// What was counted for a provisional owner belongs to the task that is now known to have sent it.
+    ///
+    /// On a busy machine a task may be interrupted between its packet and the end of its call, for longer than
+    /// anybody should wait for a name.
+    fn correct_owner(&mut self, reading: &Reading, key: FlowKey, volume: Volume) {
+        if !self.probe.tells_sender() {
+            return;
+        }
+        let earlier = match self.provisional.remove(&reading.slot) {
+            Some((generation, key, volume)) if generation == reading.generation => Some((key, volume)),
+            Some(_) | None => None,
+        };
+        if reading.cold.quality == QUALITY_SENDER {
+            if let Some((from, volume)) = earlier {
+                self.table.move_volume(&from, &key, volume);
+            }
+        } else if !reading.closed {
+            let mut sum = earlier.map(|(_, volume)| volume).unwrap_or_default();
+            sum.add(volume);
+            self.provisional.insert(reading.slot, (reading.generation, key, sum));
+        }
     }
 
     /// Bytes without a slot: control packets, overflow, frames without a local socket.

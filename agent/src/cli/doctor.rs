@@ -10,7 +10,7 @@ use crate::{
     exit::{Exit, Failure},
     geo::gate::Freshness,
     probe::{
-        Probe, ProbeError, ProbeSettings, edge,
+        NamespaceBy, Probe, ProbeError, ProbeSettings, edge,
         links::Links,
         programs::{OLDEST_KERNEL, PROGRAMS, State},
     },
@@ -152,7 +152,7 @@ fn programs(report: &mut Report, settings: &ProbeSettings) {
                     }
                 }
             }
-            if probe.tells_namespace() {
+            if probe.namespaces() != NamespaceBy::Nothing {
                 report.line(Mark::Ok, "namespaces", "packets come with the network namespace they left");
             } else {
                 report.line(

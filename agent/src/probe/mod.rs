@@ -23,7 +23,10 @@ use std::{
     fs::File,
     io,
     net::{IpAddr, Ipv6Addr},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -40,7 +43,7 @@ use homeport_ebpf::{
     aside::{AsideKey, AsideValue, InterfaceCount},
     event::{FlowEvent, HostEvent},
     loss::{LOSS_CAUSES, LossCell},
-    settings::Offsets,
+    settings::{NETNS_COOKIE, NETNS_INODE, NETNS_NONE, Offsets},
 };
 use tokio::io::unix::AsyncFd;
 
@@ -48,7 +51,7 @@ pub use self::slots::Reading;
 use self::{
     programs::{Kind, PROGRAMS, Program, ProgramStatus, State},
     slots::Slots,
-    sys::LiveSettings,
+    sys::{AsGlobal, LiveSettings},
 };
 use crate::clock::KernelTime;
 
@@ -124,7 +127,7 @@ pub struct Probe {
     host_events: RingBuf<MapData>,
     cpus: usize,
     known_generation: u32,
-    namespaces_told: bool,
+    namespaces: NamespaceBy,
 }
 
 impl Probe {
@@ -164,15 +167,22 @@ impl Probe {
                 Offsets::default()
             }
         };
-        // Some kernels lack the helper that tells the namespace of a packet; the verifier is the one who knows.
-        let (mut ebpf, namespaces_told) = match load(settings, &offsets, true)? {
-            Some(ebpf) => (ebpf, true),
-            None => match load(settings, &offsets, false)? {
-                Some(ebpf) => (ebpf, false),
-                None => (load_unchecked(settings, &offsets, false)?, false),
-            },
+        // Older kernels lack the helper that tells the namespace of a packet; the verifier is the one who knows.
+        let mut found = None;
+        for namespaces in [NamespaceBy::Cookie, NamespaceBy::Inode] {
+            if namespaces == NamespaceBy::Inode && (offsets.sock_net == 0 || offsets.net_inum == 0) {
+                continue;
+            }
+            if let Some(ebpf) = load(settings, &offsets, namespaces)? {
+                found = Some((ebpf, namespaces));
+                break;
+            }
+        }
+        let (mut ebpf, namespaces) = match found {
+            Some(found) => found,
+            None => (load_unchecked(settings, &offsets, NamespaceBy::Nothing)?, NamespaceBy::Nothing),
         };
-        if settings.own_namespace_only && !namespaces_told {
+        if settings.own_namespace_only && namespaces == NamespaceBy::Nothing {
             return Err(ProbeError::Load(
                 "this kernel cannot tell the network namespace of a packet, so `host.namespaces = \"own\"` is not \
                  possible; use \"all\" and narrow with `host.cgroup`"
@@ -197,7 +207,7 @@ impl Probe {
             host_events,
             cpus,
             known_generation,
-            namespaces_told,
+            namespaces,
         })
     }
 
@@ -243,9 +253,9 @@ impl Probe {
             .any(|status| status.program.name == "stamp_sender" && status.state == State::Attached)
     }
 
-    /// Whether packets come with the namespace they left.
-    pub const fn tells_namespace(&self) -> bool {
-        self.namespaces_told
+    /// How packets come with the namespace they left.
+    pub const fn namespaces(&self) -> NamespaceBy {
+        self.namespaces
     }
 
     /// Slots in use, and how many there are.
@@ -473,13 +483,38 @@ struct KnownKey([u8; 16]);
 // SAFETY: sixteen bytes.
 unsafe impl homeport_ebpf::Plain for KnownKey {}
 
-/// Cookie of the network namespace the agent runs in.
+/// How the programs tell the network namespace of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceBy {
+    /// They cannot.
+    Nothing,
+    /// By its cookie, with a helper (6.18 and newer).
+    Cookie,
+    /// By its inode number, from the socket; kernels with BTF.
+    Inode,
+}
+
+impl NamespaceBy {
+    const fn as_setting(self) -> u32 {
+        match self {
+            Self::Nothing => NETNS_NONE,
+            Self::Cookie => NETNS_COOKIE,
+            Self::Inode => NETNS_INODE,
+        }
+    }
+}
+
+/// The network namespace the agent runs in, as the programs would tell it; `None` when they cannot.
 ///
 /// # Errors
 ///
-/// On kernels before 5.14.
-pub fn own_netns_cookie() -> io::Result<u64> {
-    sys::netns_cookie()
+/// When the kernel does not say.
+pub fn own_namespace(by: NamespaceBy) -> io::Result<Option<u64>> {
+    match by {
+        NamespaceBy::Nothing => Ok(None),
+        NamespaceBy::Cookie => sys::netns_cookie().map(Some),
+        NamespaceBy::Inode => Ok(Some(std::fs::metadata("/proc/self/ns/net")?.ino())),
+    }
 }
 
 /// An address as the programs write it: IPv4 as `::ffff:a.b.c.d`.
@@ -496,7 +531,11 @@ pub fn address(bytes: [u8; 16]) -> IpAddr {
 }
 
 /// Loads the object and the egress program; `None` when the kernel refuses the program because of a helper.
-fn load(settings: &ProbeSettings, offsets: &Offsets, namespaces: bool) -> Result<Option<Ebpf>, ProbeError> {
+fn load(
+    settings: &ProbeSettings,
+    offsets: &Offsets,
+    namespaces: NamespaceBy,
+) -> Result<Option<Ebpf>, ProbeError> {
     let mut ebpf = load_unchecked(settings, offsets, namespaces)?;
     let program: &mut CgroupSkb = match ebpf.program_mut("account_egress").map(TryInto::try_into) {
         Some(Ok(program)) => program,
@@ -507,49 +546,24 @@ fn load(settings: &ProbeSettings, offsets: &Offsets, namespaces: bool) -> Result
     Ok(program.load().is_ok().then_some(ebpf))
 }
 
-fn load_unchecked(settings: &ProbeSettings, offsets: &Offsets, namespaces: bool) -> Result<Ebpf, ProbeError> {
+fn load_unchecked(
+    settings: &ProbeSettings,
+    offsets: &Offsets,
+    namespaces: NamespaceBy,
+) -> Result<Ebpf, ProbeError> {
     let scope = if settings.own_namespace_only {
-        own_netns_cookie().map_err(|error| ProbeError::Map { map: "network namespace cookie", error })?
+        own_namespace(namespaces)
+            .map_err(|error| ProbeError::Map { map: "own network namespace", error })?
+            .unwrap_or_default()
     } else {
         0
     };
-    let Offsets {
-        task_group_leader,
-        task_start_boottime,
-        task_loginuid,
-        task_pid,
-        task_tgid,
-        task_mm,
-        mm_arg_start,
-        mm_arg_end,
-        bprm_interp,
-        cgroup_kn,
-        cgroup_root,
-        root_hierarchy,
-        kernfs_id,
-        sock_family,
-    } = *offsets;
-    let offsets = [
-        task_group_leader,
-        task_start_boottime,
-        task_loginuid,
-        task_pid,
-        task_tgid,
-        task_mm,
-        mm_arg_start,
-        mm_arg_end,
-        bprm_interp,
-        cgroup_kn,
-        cgroup_root,
-        root_hierarchy,
-        kernfs_id,
-        sock_family,
-    ];
-    let helper = u32::from(namespaces);
+    let netns_by = namespaces.as_setting();
+    let offsets = AsGlobal(*offsets);
     EbpfLoader::new()
         .override_global("OFFSETS", &offsets, true)
         .override_global("SCOPE_NETNS", &scope, true)
-        .override_global("NETNS_HELPER", &helper, true)
+        .override_global("NETNS_BY", &netns_by, true)
         .map_max_entries("SLOTS", settings.slots)
         .map_max_entries("FREE", settings.slots)
         .map_max_entries("INDEX", settings.slots)

@@ -382,6 +382,14 @@ impl LiveSettings {
     }
 }
 
+/// A value that goes into the constants of the programs.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct AsGlobal<T>(pub(super) T);
+
+// SAFETY: transparent, and a `Plain` type is bytes without padding, which is what `Pod` asks for.
+unsafe impl<T: Plain> aya::Pod for AsGlobal<T> {}
+
 /// Cookie of the network namespace that the caller is in (Linux 5.14).
 pub(super) fn netns_cookie() -> io::Result<u64> {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;

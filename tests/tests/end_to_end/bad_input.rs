@@ -173,7 +173,14 @@ fn an_interface_may_vanish_and_another_one_come() {
         })?;
         let at = sink_at(Host::Foreign, Family::V4);
         let _sink = lab.listener(Host::Foreign, "tcp-sink", at, "")?;
-        let before = (lab.nic_of("uplink")?, scene.agent.flows()?);
+        // The agent counts once a second; the two are comparable when the card has rested for longer.
+        let before = homeport_tests::agent::eventually(std::time::Duration::from_secs(30), || {
+            let card = lab.nic_of("uplink")?;
+            std::thread::sleep(std::time::Duration::from_millis(2200));
+            let flows = scene.agent.flows()?;
+            ensure!(lab.nic_of("uplink")? == card, "the card does not rest");
+            Ok((card, flows))
+        })?;
         let sent = lab.send(Host::Storage, &format!("tcp-push --to {at} --bytes 100000"))?;
         homeport_tests::agent::eventually(std::time::Duration::from_secs(6), || {
             let flows = scene.agent.flows()?;

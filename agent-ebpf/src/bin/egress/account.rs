@@ -10,13 +10,13 @@ use homeport_ebpf::{
     aside::{CLASS_CONTROL, CLASS_OVERFLOW},
     event::FLOW_BYTES,
     loss::{LOSS_INDEX, LOSS_SLOTS, LOSS_STORAGE, LOSS_UNPARSED},
-    settings::EVENT_STEP_BYTES,
+    settings::{EVENT_STEP_BYTES, NETNS_COOKIE, NETNS_INODE},
     slot::*,
 };
 
 use crate::{
     asides,
-    kernel::{add, load},
+    kernel::{self, add, load},
     maps::{self, FREE, INDEX, KNOWN, LIVE, MTUS, SLOTS},
     packet::Packet,
     tell,
@@ -32,7 +32,7 @@ pub(crate) fn account(skb: *mut __sk_buff) {
     if ifindex == LOOPBACK_IFINDEX || sk.is_null() {
         return;
     }
-    if maps::has_netns_helper() && maps::scope_netns() != 0 && netns_cookie(skb) != maps::scope_netns() {
+    if maps::scope_netns() != 0 && netns(skb, sk) != maps::scope_netns() {
         return;
     }
     let state = maps::socket_state(sk);
@@ -178,7 +178,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
         return;
     };
     let Some(slot) = SLOTS.get_ptr_mut(slot_idx) else { return };
-    take(skb, slot, state, &key, packet);
+    take((skb, sk), slot, state, &key, packet);
     // SAFETY: from a checked lookup.
     let reference = slot_ref(slot_idx, unsafe { (*slot).hot.generation });
     if state.is_null() {
@@ -259,7 +259,13 @@ fn index(slot: *mut Slot, key: &IndexKey, reference: u64) {
 
 /// Writes the identity of a fresh slot. Its generation was set by the agent, its counters stay as they are.
 #[inline(always)]
-fn take(skb: *mut __sk_buff, slot: *mut Slot, state: *mut SocketState, key: &IndexKey, packet: &Packet) {
+fn take(
+    (skb, sk): (*mut __sk_buff, *mut bpf_sock),
+    slot: *mut Slot,
+    state: *mut SocketState,
+    key: &IndexKey,
+    packet: &Packet,
+) {
     let known = match (KNOWN.get_ptr(packet.remote), LIVE.get(0)) {
         // SAFETY: checked by the lookup.
         (Some(generation), Some(live)) => unsafe { *generation == live.known_generation },
@@ -279,7 +285,7 @@ fn take(skb: *mut __sk_buff, slot: *mut Slot, state: *mut SocketState, key: &Ind
     cold.cookie = key.cookie;
     // SAFETY: `skb` is the context.
     cold.socket_cgroup_id = unsafe { bpf_skb_cgroup_id(skb) };
-    cold.netns_cookie = if maps::has_netns_helper() { netns_cookie(skb) } else { 0 };
+    cold.netns = netns(skb, sk);
     // SAFETY: no arguments.
     cold.first_ns = unsafe { bpf_ktime_get_ns() };
     // SAFETY: sixteen bytes into sixteen bytes.
@@ -304,8 +310,13 @@ fn take(skb: *mut __sk_buff, slot: *mut Slot, state: *mut SocketState, key: &Ind
 const NOBODY: Stamp =
     Stamp { start_boot_ns: 0, cgroup_id: 0, pid: 0, uid: 0, login_uid: u32::MAX, _pad: 0, comm: [0; 16] };
 
+/// The network namespace of a packet and its socket; zero when it cannot be told.
 #[inline(always)]
-fn netns_cookie(skb: *mut __sk_buff) -> u64 {
-    // SAFETY: `skb` is the context; only called where the helper exists.
-    unsafe { bpf_get_netns_cookie(skb.cast()) }
+fn netns(skb: *mut __sk_buff, sk: *mut bpf_sock) -> u64 {
+    match maps::netns_by() {
+        // SAFETY: `skb` is the context; only called where the helper exists.
+        NETNS_COOKIE => unsafe { bpf_get_netns_cookie(skb.cast()) },
+        NETNS_INODE => kernel::netns_inode(sk),
+        _ => 0,
+    }
 }

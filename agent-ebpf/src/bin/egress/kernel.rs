@@ -60,6 +60,17 @@ pub(crate) fn peek<T: Copy + Default>(base: u64, offset: u32) -> T {
     value
 }
 
+/// Inode number of the network namespace that a socket belongs to, for kernels whose cgroup_skb programs may not
+/// ask for its cookie.
+///
+/// A socket pointer of the verifier's kind cannot be added to. Read back from the stack by a helper it is a number.
+#[inline(always)]
+pub(crate) fn netns_inode(sk: *mut bpf_sock) -> u64 {
+    let address: u64 = peek((&raw const sk) as u64, 0);
+    let net: u64 = peek(address, offset!(sock_net));
+    u64::from(peek::<u32>(net, offset!(net_inum)))
+}
+
 /// Start of the thread group that `task` belongs to, in nanoseconds since boot.
 #[inline(always)]
 pub(crate) fn start_boot_ns(task: u64) -> u64 {

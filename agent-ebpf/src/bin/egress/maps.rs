@@ -90,13 +90,13 @@ pub(crate) static LISTENERS: ClonedSkStorage<Stamp> = ClonedSkStorage::new();
 #[unsafe(no_mangle)]
 static OFFSETS: [u32; size_of::<Offsets>() / 4] = [0; size_of::<Offsets>() / 4];
 
-/// Network namespace cookie to account for; zero: all of them.
+/// Network namespace to account for, as [`netns_by`] tells it; zero: all of them.
 #[unsafe(no_mangle)]
 static SCOPE_NETNS: u64 = 0;
 
-/// Non-zero where `bpf_get_netns_cookie` exists for cgroup_skb programs.
+/// `NETNS_*`: how the network namespace of a packet is found.
 #[unsafe(no_mangle)]
-static NETNS_HELPER: u32 = 0;
+static NETNS_BY: u32 = 0;
 
 /// One of the layout offsets.
 macro_rules! offset {
@@ -120,9 +120,9 @@ pub(crate) fn scope_netns() -> u64 {
 }
 
 #[inline(always)]
-pub(crate) fn has_netns_helper() -> bool {
+pub(crate) fn netns_by() -> u32 {
     // SAFETY: a static; volatile because the agent writes it before loading.
-    unsafe { core::ptr::read_volatile(&raw const NETNS_HELPER) != 0 }
+    unsafe { core::ptr::read_volatile(&raw const NETNS_BY) }
 }
 
 /// The aside map that is written now.
