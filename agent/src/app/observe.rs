@@ -9,6 +9,7 @@ use std::{
 use homeport_ebpf::{
     aside::{
         AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_OVERFLOW, CLASS_PACKET, CLASS_TIME_WAIT,
+        CLASS_TUNNEL,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
@@ -171,7 +172,7 @@ impl App {
                 protocol,
                 service_port,
                 initiator,
-                sensor: Sensor::Socket,
+                sensor: if cold.inner != 0 { Sensor::Tunnel } else { Sensor::Socket },
             },
             local: (!local.ip().is_unspecified()).then(|| local.ip()),
             local_port: local.port(),
@@ -186,7 +187,7 @@ impl App {
             (0, _) | (_, None) => self.edges.is_elsewhere(local.ip()),
             (namespace, Some(own)) => namespace != own,
         };
-        if elsewhere {
+        if elsewhere && cold.inner == 0 {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
         }
         let (key, volume) = (observation.key.clone(), observation.volume);
@@ -232,14 +233,18 @@ impl App {
                 return;
             }
         }
+        let socket = if key.inner != 0 { Sensor::Tunnel } else { Sensor::Socket };
         let (actor, sensor, initiator) = match key.class {
             CLASS_CONTROL | CLASS_TIME_WAIT if protocol == Protocol::TCP => {
-                (Actor::Kernel("tcp".into()), Sensor::Socket, Initiator::Remote)
+                (Actor::Kernel("tcp".into()), socket, Initiator::Remote)
+            }
+            CLASS_TUNNEL => {
+                (Actor::Kernel(tunnel_name(protocol).into()), Sensor::Interface, Initiator::Unknown)
             }
             CLASS_FORWARDED => (Actor::Forwarded, Sensor::Interface, Initiator::Unknown),
             CLASS_PACKET => (Actor::PacketSocket, Sensor::Interface, Initiator::Unknown),
-            CLASS_OVERFLOW => (Actor::Unowned, Sensor::Socket, Initiator::Unknown),
-            _ => (Actor::Unowned, Sensor::Socket, Initiator::Unknown),
+            CLASS_OVERFLOW => (Actor::Unowned, socket, Initiator::Unknown),
+            _ => (Actor::Unowned, socket, Initiator::Unknown),
         };
         let owner = Owner { actor, workload: Workload::default(), quality: Quality::Unknown };
         let observation = Observation {
@@ -357,6 +362,18 @@ pub(super) fn assess(
     };
     let judgement = Arc::new(policies.judge(&subject, exceptions, now));
     Assessment { located, judgement }
+}
+
+/// What the outside of a tunnel is called, by the protocol of its outer packets.
+const fn tunnel_name(protocol: Protocol) -> &'static str {
+    match protocol.0 {
+        4 => "ipip",
+        17 => "udp-tunnel",
+        41 => "ip6-tunnel",
+        47 => "gre",
+        50 => "esp",
+        _ => "tunnel",
+    }
 }
 
 /// The kernel answers; a process asks.
