@@ -20,6 +20,7 @@ use crate::{
     actor::built,
     flows::Flows,
     lab::{Host, Lab, output},
+    pins,
     records::Records,
     running::Running,
     settings::Settings,
@@ -231,6 +232,9 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.notify.shutdown(Shutdown::Both);
+        // Its programs stay until the pins are gone, and it must not be there to make new ones.
+        let _ = self.process.kill();
+        let _ = pins::remove(self.directory.path());
         if thread::panicking() {
             let config = fs::read_to_string(self.config_path()).unwrap_or_default();
             eprintln!("--- configuration\n{config}--- log of the agent\n{}---", self.log());
