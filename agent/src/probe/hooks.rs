@@ -418,7 +418,7 @@ fn attach_type(program: &Program) -> io::Result<AttachType> {
     })
 }
 
-fn has_tcx() -> bool {
+pub(super) fn has_tcx() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 

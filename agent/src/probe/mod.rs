@@ -8,6 +8,7 @@
 //! | `load` | the object file into the kernel |
 //! | `pins` | where maps and links stay while no agent runs |
 //! | `hooks` | programs on their hooks: attached, handed over, looked after |
+//! | `cleanup` | the end of counting: nothing stays behind |
 //! | `slots` | readings of the counters, and how slots are taken back |
 //! | `frames` | counters of interfaces |
 //! | `rings` | events |
@@ -19,6 +20,7 @@
 //! | `sys` | the system calls that aya does not wrap (all unsafe code of the agent) |
 
 pub mod btf;
+mod cleanup;
 pub mod edge;
 mod error;
 mod frames;
@@ -51,6 +53,7 @@ use homeport_ebpf::{
 };
 
 pub use self::{
+    cleanup::{Removed, cleanup},
     error::ProbeError,
     hooks::{At, Attachment, Condition, Repair},
     namespace::{NamespaceBy, own_namespace},

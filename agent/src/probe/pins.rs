@@ -217,11 +217,6 @@ impl Pins {
         Ok(Set { number, path })
     }
 
-    /// Nobody needs the set any more.
-    pub(super) fn remove_set(set: &Set) -> io::Result<()> {
-        remove_tree(&set.path)
-    }
-
     pub(super) fn link(&self, name: &str) -> PathBuf {
         self.root.join("links").join(name)
     }
@@ -265,9 +260,9 @@ impl Pins {
 const UNFINISHED: &str = "+";
 
 /// Whether the nearest directory above that exists is in a bpffs.
-fn is_bpffs(path: &Path) -> bool {
+pub(super) fn is_bpffs(path: &Path) -> bool {
     path.ancestors().find(|path| path.exists()).is_some_and(|path| {
-        rustix::fs::statfs(path).is_ok_and(|filesystem| i64::from(filesystem.f_type) == BPFFS)
+        rustix::fs::statfs(path).is_ok_and(|filesystem| filesystem.f_type == BPFFS)
     })
 }
 
@@ -349,11 +344,6 @@ pub(super) fn prepare_set(path: &Path, scale: Scale, earlier: Option<&Set>) -> i
     pin(&table, &path.join(layout::LAYOUT.name))?;
     let baselines = create_map(scale.shape(&layout::BASELINES))?;
     pin(&baselines, &path.join(layout::BASELINES.name))
-}
-
-/// Baselines for maps that are not pinned.
-pub(super) fn private_baselines(scale: Scale) -> io::Result<std::os::fd::OwnedFd> {
-    create_map(scale.shape(&layout::BASELINES))
 }
 
 #[cfg(test)]
