@@ -7,6 +7,7 @@
 //! | `running` | child processes that end with their owner, and the lines they print |
 //! | `actor` | starts the sending and receiving programs of `src/bin/actor` |
 //! | `settings` | configuration files for the agent |
+//! | `pins` | where agents under test pin their maps |
 //! | `agent` | starts, asks and stops the agent |
 //! | `flows` | what `homeport flows --json` prints |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
@@ -18,6 +19,7 @@ pub mod actor;
 pub mod agent;
 pub mod flows;
 pub mod lab;
+pub mod pins;
 pub mod records;
 pub mod running;
 pub mod scene;

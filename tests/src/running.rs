@@ -119,6 +119,17 @@ impl Running {
         Ok(())
     }
 
+    /// Kills it and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be waited for.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Sends a signal.
     ///
     /// # Errors

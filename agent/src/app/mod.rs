@@ -173,6 +173,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         exact_owners: config.host.exact_owners,
         slots: config.limits.max_sockets,
         ring_bytes: config.limits.ring_mib << 20,
+        pin_dir: config.agent.pin_dir.clone(),
     };
     // Names first: the table of processes is complete when the first packet is counted.
     let older = Older::scan();
@@ -183,7 +184,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
             ProbeError::Cgroup { .. } | ProbeError::Required { .. } | ProbeError::Load(_) => {
                 Exit::Unsupported
             }
-            ProbeError::Map { .. } => Exit::Failure,
+            ProbeError::Map { .. } | ProbeError::Pins(_) => Exit::Failure,
         };
         Failure::new(exit, error)
     })?;
@@ -242,6 +243,11 @@ impl App {
     async fn serve(&mut self) -> Result<(), Failure> {
         let mut links = Links::connect()?;
         self.follow_links(&links).await;
+        self.probe.remove_strangers();
+        if let Some(reason) = self.probe.unpinned() {
+            let reason = format!("counting stops whenever the agent does: {reason}");
+            self.degraded("restart", &reason);
+        }
         let (queries_in, mut queries) = mpsc::channel(16);
         // Without a control socket the agent still protects; `flows` and `status` will not answer.
         let _control = match control::serve(&self.config.agent.socket, queries_in) {

@@ -79,6 +79,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
                 // Enough to try whether the kernel takes the programs.
                 slots: 1024,
                 ring_bytes: 1 << 20,
+                pin_dir: None,
             };
             programs(&mut report, &settings);
         }

@@ -72,6 +72,25 @@ impl Slots {
         Ok(Self { array, baselines: vec![Baseline::default(); len as usize], in_use: 0 })
     }
 
+    /// Maps slots in which counting went on, from where they stand now.
+    pub(super) fn resume(slots: BorrowedFd<'_>, len: u32) -> io::Result<Self> {
+        let array = SlotArray::new(slots, len)?;
+        let now = KernelTime::now();
+        let baselines = (0..len)
+            .map(|slot| {
+                let hot = array.hot(slot);
+                Baseline {
+                    wire_bytes: hot.wire_bytes,
+                    payload_bytes: hot.payload_bytes,
+                    packets: hot.packets,
+                    last_growth: now,
+                    phase: if hot.active == 0 { Phase::Free } else { Phase::Live },
+                }
+            })
+            .collect();
+        Ok(Self { array, baselines, in_use: 0 })
+    }
+
     /// Slots in use at the last sweep.
     pub(super) const fn in_use(&self) -> u32 {
         self.in_use
