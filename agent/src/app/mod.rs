@@ -52,7 +52,11 @@ pub use self::{
     identity::find_cgroup,
 };
 use self::{
-    edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring, outbox::Outbox,
+    edges::Edges,
+    identity::HostIdentity,
+    minute::MinuteState,
+    observe::{Ring, SweepTimes},
+    outbox::Outbox,
     state::StateFile,
 };
 use crate::{
@@ -114,6 +118,7 @@ struct App {
     ephemeral_ports: std::ops::RangeInclusive<u16>,
     own_netns: Option<u64>,
     started: WallTime,
+    sweeps: SweepTimes,
     /// What the last look at each lasting condition said, so that only changes are told.
     conditions: HashMap<String, String>,
     condition_since: HashMap<String, KernelTime>,
@@ -204,6 +209,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         ephemeral_ports: identity::ephemeral_ports(),
         own_netns: crate::probe::own_netns_cookie().ok(),
         started: WallTime::now(),
+        sweeps: SweepTimes::default(),
         conditions: HashMap::new(),
         condition_since: HashMap::new(),
         warned_age: HashSet::new(),

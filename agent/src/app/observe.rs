@@ -45,6 +45,17 @@ pub(super) enum Ring {
     More,
 }
 
+/// How long sweeps take: the budget is a promise.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SweepTimes {
+    /// The latest one, with judging and alerting.
+    pub(super) last: Duration,
+    pub(super) longest: Duration,
+    /// The part of it that reads the kernel's counters.
+    pub(super) read_last: Duration,
+    pub(super) read_longest: Duration,
+}
+
 impl App {
     pub(super) fn take_host_events(&mut self) {
         while let Some(event) = self.probe.next_host_event() {
@@ -107,6 +118,8 @@ impl App {
         let mut readings = Vec::new();
         let waiting = &self.waiting_slots;
         let result = self.probe.sweep(now, |slot| !waiting.contains(&slot), |reading| readings.push(reading));
+        self.sweeps.read_last = KernelTime::now().since(now);
+        self.sweeps.read_longest = self.sweeps.read_longest.max(self.sweeps.read_last);
         for reading in &readings {
             self.take_reading(reading, now);
         }
@@ -126,6 +139,8 @@ impl App {
         self.owners.retire(now);
         self.count_links(links).await;
         self.look_at_conditions();
+        self.sweeps.last = KernelTime::now().since(now);
+        self.sweeps.longest = self.sweeps.longest.max(self.sweeps.last);
         if now.since(self.minute.started) >= self.config.records.interval {
             self.record_minute(WallTime::now());
         }
