@@ -133,8 +133,7 @@ impl Fan {
                 if let Some(socket) = open.datagrams.get(&number) {
                     socket.send(bytes)?
                 } else {
-                    // Not bound first: the kernel then shares local ports between destinations.
-                    let socket = datagram_socket(to)?;
+                    let socket = datagram_socket(number, any)?;
                     socket.connect(to)?;
                     let sent = socket.send(bytes)?;
                     open.datagrams.insert(number, socket);
@@ -170,9 +169,15 @@ impl Fan {
     }
 }
 
-fn datagram_socket(to: SocketAddr) -> Result<UdpSocket> {
-    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    Ok(rustix::net::socket(family, SocketType::DGRAM, None)?.into())
+/// The kernel gives each UDP socket a port of its own, and has 28,000 for that: these share theirs.
+fn datagram_socket(number: u64, any: SocketAddr) -> Result<UdpSocket> {
+    const PORTS: std::ops::Range<u64> = 10_000..30_000;
+    let family = if any.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::DGRAM, None)?;
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    let port = PORTS.start + number % (PORTS.end - PORTS.start);
+    rustix::net::bind(&socket, &SocketAddr::new(any.ip(), port as u16))?;
+    Ok(socket.into())
 }
 
 /// As many as may be without further rights: 20,000 in some containers.
