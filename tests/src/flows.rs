@@ -50,14 +50,22 @@ pub struct Slots {
     pub capacity: u32,
 }
 
-/// Microseconds.
+/// How long the last sweep took, and the longest one; of it, reading the kernel's counters.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Sweep {
-    pub last_us: u64,
-    pub longest_us: u64,
-    pub read_last_us: u64,
-    pub read_longest_us: u64,
+    pub last: SweepTime,
+    pub longest: SweepTime,
+    pub read_last: SweepTime,
+    pub read_longest: SweepTime,
+}
+
+/// Microseconds on the clock, and on a processor.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct SweepTime {
+    pub wall_us: u64,
+    pub processor_us: u64,
 }
 
 /// One cause of loss.

@@ -12,6 +12,7 @@
 //! | file | what for |
 //! |---|---|
 //! | `observe` | readings become observations, judged and alerted on |
+//! | `sweep_time` | how long sweeps take |
 //! | `edges` | interface programs follow the interfaces; counters of both |
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
@@ -31,6 +32,7 @@ mod reload;
 mod service;
 pub mod snapshot;
 mod state;
+mod sweep_time;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -52,12 +54,8 @@ pub use self::{
     identity::find_cgroup,
 };
 use self::{
-    edges::Edges,
-    identity::HostIdentity,
-    minute::MinuteState,
-    observe::{Ring, SweepTimes},
-    outbox::Outbox,
-    state::StateFile,
+    edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring, outbox::Outbox,
+    state::StateFile, sweep_time::SweepTimes,
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
@@ -68,7 +66,7 @@ use crate::{
     flow::table::{FlowTable, TableSettings},
     geo::{CountryCode, locator::Locator},
     policy::PolicySet,
-    probe::{Probe, ProbeError, ProbeSettings, links::Links},
+    probe::{Probe, ProbeError, ProbeSettings, Reading, links::Links},
     process::{Owners, sockets::Older},
     record::{
         Context, Origin,
@@ -119,6 +117,8 @@ struct App {
     own_netns: Option<u64>,
     started: WallTime,
     sweeps: SweepTimes,
+    /// Between sweeps it is empty; kept for its memory.
+    readings: Vec<Reading>,
     /// What the last look at each lasting condition said, so that only changes are told.
     conditions: HashMap<String, String>,
     condition_since: HashMap<String, KernelTime>,
@@ -210,6 +210,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         own_netns: crate::probe::own_netns_cookie().ok(),
         started: WallTime::now(),
         sweeps: SweepTimes::default(),
+        readings: Vec::new(),
         conditions: HashMap::new(),
         condition_since: HashMap::new(),
         warned_age: HashSet::new(),

@@ -14,7 +14,7 @@ use homeport_ebpf::{
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
 };
 
-use super::{App, outbox::Told};
+use super::{App, outbox::Told, sweep_time::SweepTime};
 use crate::{
     alert::{ExceptionLedger, Kind, Transition},
     clock::{KernelTime, WallTime},
@@ -24,7 +24,7 @@ use crate::{
     },
     geo::{Locate as _, locator::Locator},
     policy::{Judge as _, PolicySet, Subject, Verdict},
-    probe::{Reading, address, links::Links},
+    probe::{Asides, ProbeError, Reading, address, links::Links},
     record::{finding, person},
 };
 
@@ -43,17 +43,6 @@ pub(super) enum Ring {
     Empty,
     /// Perhaps something, of which the kernel will not tell again.
     More,
-}
-
-/// How long sweeps take: the budget is a promise.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SweepTimes {
-    /// The latest one, with judging and alerting.
-    pub(super) last: Duration,
-    pub(super) longest: Duration,
-    /// The part of it that reads the kernel's counters.
-    pub(super) read_last: Duration,
-    pub(super) read_longest: Duration,
 }
 
 impl App {
@@ -115,15 +104,9 @@ impl App {
         self.take_host_events();
         let now = KernelTime::now();
         self.clock = crate::clock::Clock::sample();
-        let mut readings = Vec::new();
-        let waiting = &self.waiting_slots;
-        let result = self.probe.sweep(now, |slot| !waiting.contains(&slot), |reading| readings.push(reading));
-        self.sweeps.read_last = KernelTime::now().since(now);
-        self.sweeps.read_longest = self.sweeps.read_longest.max(self.sweeps.read_last);
-        for reading in &readings {
-            self.take_reading(reading, now);
-        }
-        match result {
+        let started = SweepTime::now();
+        let mut reading_took = SweepTime::default();
+        match self.sweep_slots(now, &mut reading_took) {
             Ok(asides) => {
                 for (key, value) in asides.entries {
                     self.take_aside(&key, &value, now);
@@ -139,11 +122,37 @@ impl App {
         self.owners.retire(now);
         self.count_links(links).await;
         self.look_at_conditions();
-        self.sweeps.last = KernelTime::now().since(now);
-        self.sweeps.longest = self.sweeps.longest.max(self.sweeps.last);
+        self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
             self.record_minute(WallTime::now());
         }
+    }
+
+    /// Reads the kernel's counters and takes what grew, in portions: all readings of 100,000 flows at once would be
+    /// the largest thing in memory.
+    fn sweep_slots(&mut self, now: KernelTime, took: &mut SweepTime) -> Result<Asides, ProbeError> {
+        let mut readings = std::mem::take(&mut self.readings);
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let waiting = &self.waiting_slots;
+            let started = SweepTime::now();
+            let result = self.probe.sweep(
+                from,
+                now,
+                |slot| !waiting.contains(&slot),
+                |reading| readings.push(reading),
+            );
+            took.add(started.passed());
+            for reading in readings.drain(..) {
+                self.take_reading(&reading, now);
+            }
+            next = result?;
+        }
+        self.readings = readings;
+        let started = SweepTime::now();
+        let asides = self.probe.sweep_asides()?;
+        took.add(started.passed());
+        Ok(asides)
     }
 
     fn take_reading(&mut self, reading: &Reading, now: KernelTime) {

@@ -7,7 +7,12 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{App, edges::Edge, minute::CAUSES, observe::SweepTimes};
+use super::{
+    App,
+    edges::Edge,
+    minute::CAUSES,
+    sweep_time::{SweepTime, SweepTimes},
+};
 use crate::{
     clock::{Clock, WallTime},
     flow::{
@@ -197,10 +202,18 @@ pub struct TableRow {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
 pub struct SweepRow {
-    pub last_us: u64,
-    pub longest_us: u64,
-    pub read_last_us: u64,
-    pub read_longest_us: u64,
+    pub last: SweepTimeRow,
+    pub longest: SweepTimeRow,
+    pub read_last: SweepTimeRow,
+    pub read_longest: SweepTimeRow,
+}
+
+/// Microseconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct SweepTimeRow {
+    pub wall_us: u64,
+    pub processor_us: u64,
 }
 
 /// A part that does not do what it promises.
@@ -260,8 +273,9 @@ impl App {
     }
 }
 
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+fn sweep_time_row(time: SweepTime) -> SweepTimeRow {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    SweepTimeRow { wall_us: micros(time.wall), processor_us: micros(time.processor) }
 }
 
 impl FlowsSnapshot {
@@ -297,10 +311,10 @@ impl FlowsSnapshot {
             interfaces: self.interfaces.iter().map(|(index, edge)| interface_row(*index, edge)).collect(),
             slots: SlotsRow { in_use: self.slots.0, capacity: self.slots.1 },
             sweep: SweepRow {
-                last_us: micros(self.sweeps.last),
-                longest_us: micros(self.sweeps.longest),
-                read_last_us: micros(self.sweeps.read_last),
-                read_longest_us: micros(self.sweeps.read_longest),
+                last: sweep_time_row(self.sweeps.last),
+                longest: sweep_time_row(self.sweeps.longest),
+                read_last: sweep_time_row(self.sweeps.read_last),
+                read_longest: sweep_time_row(self.sweeps.read_longest),
             },
             degraded: self
                 .conditions

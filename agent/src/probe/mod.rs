@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `programs` | which program needs which kernel, and what is lost without it |
 //! | `slots` | readings of the counters, and how slots are taken back |
+//! | `reclaim` | when they are, if they only fell silent |
 //! | `edge` | which interfaces are the edge of the host |
 //! | `links` | the interfaces, as rtnetlink tells them |
 //! | `btf` | where this kernel keeps the few fields that the programs read |
@@ -15,6 +16,7 @@ pub mod btf;
 pub mod edge;
 pub mod links;
 pub mod programs;
+mod reclaim;
 mod slots;
 mod sys;
 
@@ -306,22 +308,48 @@ impl Probe {
         self.slots.owner_quality(slot, generation)
     }
 
-    /// Reads every slot that grew and is `ready`, and what had no slot until the sweep before. Two sweeps read
-    /// everything.
+    /// Reads slots that grew and are `ready`, up to a thousand, beginning with `from`. A whole sweep begins with 0,
+    /// goes on with what is returned until that is `None`, and ends with [`Self::sweep_asides`].
     ///
     /// # Errors
     ///
     /// When a map cannot be read; what was read until then has been handed over.
     pub fn sweep(
         &mut self,
+        from: u32,
         now: KernelTime,
         ready: impl Fn(u32) -> bool,
         take: impl FnMut(Reading),
-    ) -> Result<Asides, ProbeError> {
-        let (index, free) = (map_fd(&self.ebpf, "INDEX")?, map_fd(&self.ebpf, "FREE")?);
+    ) -> Result<Option<u32>, ProbeError> {
+        let maps = (map_fd(&self.ebpf, "INDEX")?, map_fd(&self.ebpf, "FREE")?);
         self.slots
-            .sweep(index, free, now, ready, take)
-            .map_err(|error| ProbeError::Map { map: "SLOTS", error })?;
+            .sweep(maps, from, now, ready, take)
+            .map_err(|error| ProbeError::Map { map: "SLOTS", error })
+    }
+
+    /// A whole sweep at once, for measurements.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn sweep_all(
+        &mut self,
+        now: KernelTime,
+        mut take: impl FnMut(Reading),
+    ) -> Result<Asides, ProbeError> {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.sweep(from, now, |_| true, &mut take)?;
+        }
+        self.sweep_asides()
+    }
+
+    /// What had no slot until the sweep before: two sweeps read everything.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn sweep_asides(&mut self) -> Result<Asides, ProbeError> {
         // The map that has been idle since the sweep before: every program that still saw it in use has ended, and
         // the slots of the same packets have been read, so that forwarded frames find their sockets counted.
         let name = if self.live.idle_aside() == 0 { "ASIDE_0" } else { "ASIDE_1" };
