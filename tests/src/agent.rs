@@ -176,6 +176,18 @@ impl Agent {
         Flows::parse(&output(&mut command)?)
     }
 
+    /// Everything but the rows of the table: cheap, however many there are.
+    ///
+    /// # Errors
+    ///
+    /// When the agent does not answer.
+    pub fn summary(&self) -> Result<Flows> {
+        let mut command = Command::new(binary()?);
+        command.args(["flows", "--json", "--limit", "0", "--socket"]);
+        command.arg(self.directory.path().join("control.sock"));
+        Flows::parse(&output(&mut command)?)
+    }
+
     /// What people see of the current table.
     ///
     /// # Errors

@@ -12,11 +12,13 @@
 //! | `flows` | what `homeport flows --json` prints |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
 //! | `scene` | a lab with an agent, and the comparison with the network card |
+//! | `campaign` | long runs with figures, and their short versions for the tests |
 //!
 //! All of it needs root, and says so instead of skipping.
 
 pub mod actor;
 pub mod agent;
+pub mod campaign;
 pub mod flows;
 pub mod lab;
 pub mod pins;

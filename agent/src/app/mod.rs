@@ -12,6 +12,7 @@
 //! | file | what for |
 //! |---|---|
 //! | `observe` | readings become observations, judged and alerted on |
+//! | `sweep_time` | how long sweeps take |
 //! | `edges` | interface programs follow the interfaces; counters of both |
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
@@ -31,6 +32,7 @@ mod reload;
 mod service;
 pub mod snapshot;
 mod state;
+mod sweep_time;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -53,7 +55,7 @@ pub use self::{
 };
 use self::{
     edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring, outbox::Outbox,
-    state::StateFile,
+    state::StateFile, sweep_time::SweepTimes,
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
@@ -67,7 +69,7 @@ use crate::{
     },
     geo::{CountryCode, locator::Locator},
     policy::PolicySet,
-    probe::{Probe, ProbeError, ProbeSettings, links::Links},
+    probe::{Probe, ProbeError, ProbeSettings, Reading, links::Links},
     process::{Owners, sockets::Older},
     record::{
         Context, Origin,
@@ -119,6 +121,9 @@ struct App {
     ephemeral_ports: std::ops::RangeInclusive<u16>,
     own_netns: Option<u64>,
     started: WallTime,
+    sweeps: SweepTimes,
+    /// Between sweeps it is empty; kept for its memory.
+    readings: Vec<Reading>,
     /// What the last look at each lasting condition said, so that only changes are told.
     conditions: HashMap<String, String>,
     condition_since: HashMap<String, KernelTime>,
@@ -211,6 +216,8 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         ephemeral_ports: identity::ephemeral_ports(),
         own_netns: crate::probe::own_namespace(probe.namespaces()).ok().flatten(),
         started: WallTime::now(),
+        sweeps: SweepTimes::default(),
+        readings: Vec::new(),
         conditions: HashMap::new(),
         condition_since: HashMap::new(),
         warned_age: HashSet::new(),

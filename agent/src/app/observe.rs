@@ -15,7 +15,7 @@ use homeport_ebpf::{
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
 };
 
-use super::{App, outbox::Told};
+use super::{App, outbox::Told, sweep_time::SweepTime};
 use crate::{
     alert::{ExceptionLedger, Kind, Transition},
     clock::{KernelTime, WallTime},
@@ -25,7 +25,7 @@ use crate::{
     },
     geo::{Locate as _, locator::Locator},
     policy::{Judge as _, PolicySet, Subject, Verdict},
-    probe::{Reading, address, links::Links},
+    probe::{Asides, ProbeError, Reading, address, links::Links},
     record::{finding, person},
 };
 
@@ -108,13 +108,9 @@ impl App {
         self.take_host_events();
         let now = KernelTime::now();
         self.clock = crate::clock::Clock::sample();
-        let mut readings = Vec::new();
-        let waiting = &self.waiting_slots;
-        let result = self.probe.sweep(now, |slot| !waiting.contains(&slot), |reading| readings.push(reading));
-        for reading in &readings {
-            self.take_reading(reading, now);
-        }
-        match result {
+        let started = SweepTime::now();
+        let mut reading_took = SweepTime::default();
+        match self.sweep_slots(now, &mut reading_took) {
             Ok(asides) => {
                 for (key, value) in asides.entries {
                     self.take_aside(&key, &value, now);
@@ -130,9 +126,37 @@ impl App {
         self.owners.retire(now);
         self.count_links(links).await;
         self.look_at_conditions();
+        self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
             self.record_minute(WallTime::now());
         }
+    }
+
+    /// Reads the kernel's counters and takes what grew, in portions: all readings of 100,000 flows at once would be
+    /// the largest thing in memory.
+    fn sweep_slots(&mut self, now: KernelTime, took: &mut SweepTime) -> Result<Asides, ProbeError> {
+        let mut readings = std::mem::take(&mut self.readings);
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let waiting = &self.waiting_slots;
+            let started = SweepTime::now();
+            let result = self.probe.sweep(
+                from,
+                now,
+                |slot| !waiting.contains(&slot),
+                |reading| readings.push(reading),
+            );
+            took.add(started.passed());
+            for reading in readings.drain(..) {
+                self.take_reading(&reading, now);
+            }
+            next = result?;
+        }
+        self.readings = readings;
+        let started = SweepTime::now();
+        let asides = self.probe.sweep_asides()?;
+        took.add(started.passed());
+        Ok(asides)
     }
 
     fn take_reading(&mut self, reading: &Reading, now: KernelTime) {

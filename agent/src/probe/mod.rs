@@ -10,6 +10,7 @@
 //! | `hooks` | programs on their hooks: attached, handed over, looked after |
 //! | `cleanup` | the end of counting: nothing stays behind |
 //! | `slots` | readings of the counters, and how slots are taken back |
+//! | `reclaim` | when they are, if they only fell silent |
 //! | `frames` | counters of interfaces |
 //! | `rings` | events |
 //! | `known` | destinations the programs are silent about |
@@ -31,6 +32,7 @@ mod load;
 mod namespace;
 mod pins;
 pub mod programs;
+mod reclaim;
 mod rings;
 mod slots;
 mod sys;
@@ -339,22 +341,48 @@ impl Probe {
         self.slots.owner_quality(slot, generation)
     }
 
-    /// Reads every slot that grew and is `ready`, and what had no slot until the sweep before. Two sweeps read
-    /// everything.
+    /// Reads slots that grew and are `ready`, up to a thousand, beginning with `from`. A whole sweep begins with 0,
+    /// goes on with what is returned until that is `None`, and ends with [`Self::sweep_asides`].
     ///
     /// # Errors
     ///
     /// When a map cannot be read; what was read until then has been handed over.
     pub fn sweep(
         &mut self,
+        from: u32,
         now: KernelTime,
         ready: impl Fn(u32) -> bool,
         take: impl FnMut(Reading),
-    ) -> Result<Asides, ProbeError> {
-        let (index, free) = (map_fd(&self.ebpf, "INDEX")?, map_fd(&self.ebpf, "FREE")?);
+    ) -> Result<Option<u32>, ProbeError> {
+        let maps = (map_fd(&self.ebpf, "INDEX")?, map_fd(&self.ebpf, "FREE")?);
         self.slots
-            .sweep(index, free, now, ready, take)
-            .map_err(|error| ProbeError::Map { map: "SLOTS", error })?;
+            .sweep(maps, from, now, ready, take)
+            .map_err(|error| ProbeError::Map { map: "SLOTS", error })
+    }
+
+    /// A whole sweep at once, for measurements.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn sweep_all(
+        &mut self,
+        now: KernelTime,
+        mut take: impl FnMut(Reading),
+    ) -> Result<Asides, ProbeError> {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.sweep(from, now, |_| true, &mut take)?;
+        }
+        self.sweep_asides()
+    }
+
+    /// What had no slot until the sweep before: two sweeps read everything.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn sweep_asides(&mut self) -> Result<Asides, ProbeError> {
         // The map that has been idle since the sweep before: every program that still saw it in use has ended, and
         // the slots of the same packets have been read, so that forwarded frames find their sockets counted.
         let name = if self.live.idle_aside() == 0 { "ASIDE_0" } else { "ASIDE_1" };
