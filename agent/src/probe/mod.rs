@@ -466,6 +466,7 @@ impl Probe {
                 (&mut sum.packet, cell.packet),
                 (&mut sum.time_wait, cell.time_wait),
                 (&mut sum.non_ip, cell.non_ip),
+                (&mut sum.folded, cell.folded),
             ] {
                 total.frame_bytes += part.frame_bytes;
                 total.frames += part.frames;

@@ -61,27 +61,33 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
         unsafe { ((*sk).family, (*sk).state) }
     };
     if family == AF_PACKET {
-        add(skb, &mut cell.packet);
+        add(skb, &mut cell.packet, &mut cell.folded);
         set_aside_packet(skb, ifindex, l3_at);
     } else if !is_ip {
-        add(skb, &mut cell.non_ip);
+        add(skb, &mut cell.non_ip, &mut cell.folded);
     } else if sk.is_null() {
-        add(skb, &mut cell.forwarded);
+        add(skb, &mut cell.forwarded, &mut cell.folded);
         set_aside(skb, CLASS_FORWARDED, ifindex, l3_at);
     } else if state == BPF_TCP_TIME_WAIT {
-        add(skb, &mut cell.time_wait);
+        add(skb, &mut cell.time_wait, &mut cell.folded);
         set_aside(skb, CLASS_TIME_WAIT, ifindex, l3_at);
     } else {
-        add(skb, &mut cell.socket);
+        add(skb, &mut cell.socket, &mut cell.folded);
     }
 }
 
 #[inline(always)]
-fn add(skb: *mut __sk_buff, count: &mut FrameCount) {
+fn add(skb: *mut __sk_buff, count: &mut FrameCount, folded: &mut FrameCount) {
     // SAFETY: plain fields of the context.
-    let (wire_len, segments) = unsafe { ((*skb).wire_len, (*skb).gso_segs) };
+    let (wire_len, segments, len) = unsafe { ((*skb).wire_len, (*skb).gso_segs, (*skb).len) };
     count.frame_bytes += wire_len as u64;
-    count.frames += if segments > 1 { segments as u64 } else { 1 };
+    if segments > 1 {
+        count.frames += segments as u64;
+        folded.frame_bytes += (wire_len - len) as u64;
+        folded.frames += segments as u64 - 1;
+    } else {
+        count.frames += 1;
+    }
 }
 
 /// A packet socket may claim any protocol, and a ring of such a socket keeps all but the link header outside of the
