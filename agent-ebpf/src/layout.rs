@@ -299,6 +299,7 @@ pub const fn hash(slots: u32, flow_ring_bytes: u32) -> u64 {
         offset_of!(InterfaceCount, tunnel),
         offset_of!(InterfaceCount, time_wait),
         offset_of!(InterfaceCount, non_ip),
+        offset_of!(InterfaceCount, folded),
         size_of::<FlowEvent>(),
         offset_of!(FlowEvent, slot),
         offset_of!(FlowEvent, generation),

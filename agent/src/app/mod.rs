@@ -62,6 +62,7 @@ use crate::{
     clock::{Clock, KernelTime, WallTime},
     config::{Config, Namespaces},
     control,
+    coverage::findings::Findings,
     exit::{Exit, Failure},
     flow::{
         FlowKey, Volume,
@@ -103,6 +104,7 @@ struct App {
     table: FlowTable,
     episodes: Episodes,
     exceptions: ExceptionLedger,
+    findings: Findings,
     clock: Clock,
     origin: Origin,
     booted: Option<WallTime>,
@@ -196,15 +198,14 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
 
     let clock = Clock::sample();
     let policies = Arc::new(config.policies.clone());
+    let named = Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() };
     let mut app = App {
         table: FlowTable::new(TableSettings {
             max_flows: config.limits.max_flows as usize,
             ..TableSettings::default()
         }),
-        episodes: Episodes::new(
-            episode_settings(&config),
-            Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() },
-        ),
+        episodes: Episodes::new(episode_settings(&config), named.clone()),
+        findings: Findings::new(named),
         outbox: Outbox::start(writer),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
@@ -325,6 +326,8 @@ impl App {
         let transitions = self.episodes.stop(now);
         self.publish(transitions);
         self.record_minute(WallTime::now());
+        let transitions = self.findings.stop();
+        self.publish_coverage(transitions);
         let record =
             lifecycle::lifecycle(&self.context(), Event::Stop { reason: reason.to_owned(), drained: true });
         self.outbox.send(record, None);

@@ -213,6 +213,9 @@ impl App {
         };
         if elsewhere && cold.inner == 0 {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
+        } else {
+            let has_owner = observation.key.owner.actor != Actor::Unowned;
+            self.edges.attributed(cold.ifindex, observation.volume.wire_bytes, has_owner);
         }
         let (key, volume) = (observation.key.clone(), observation.volume);
         let approved = self.take_observation(observation, now);
@@ -270,6 +273,11 @@ impl App {
             CLASS_OVERFLOW => (Actor::Unowned, socket, Initiator::Unknown),
             _ => (Actor::Unowned, socket, Initiator::Unknown),
         };
+        match key.class {
+            CLASS_CONTROL => self.edges.attributed(0, volume.wire_bytes, true),
+            CLASS_OVERFLOW => self.edges.attributed(0, volume.wire_bytes, false),
+            _ => {}
+        }
         let owner = Owner { actor, workload: Workload::default(), quality: Quality::Unknown };
         let observation = Observation {
             key: FlowKey {

@@ -89,6 +89,7 @@ impl Probe {
                 (&mut sum.tunnel, cell.tunnel),
                 (&mut sum.time_wait, cell.time_wait),
                 (&mut sum.non_ip, cell.non_ip),
+                (&mut sum.folded, cell.folded),
             ] {
                 total.frame_bytes += part.frame_bytes;
                 total.frames += part.frames;

@@ -100,7 +100,7 @@ impl Slots {
                 }
             })
             .collect();
-        Ok(Self { array, baselines, in_use: 0 })
+        Ok(Self { array, baselines, in_use: 0, pressure: Pressure::default(), gone: HashSet::new() })
     }
 
     /// Slots in use at the last sweep.

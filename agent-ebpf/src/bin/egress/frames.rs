@@ -86,7 +86,7 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
         (&mut cell.socket, CLASS_NONE)
     };
     // SAFETY: plain fields of the context.
-    let (wire_len, segments) = unsafe { ((*skb).wire_len, (*skb).gso_segs) };
+    let (wire_len, segments, len) = unsafe { ((*skb).wire_len, (*skb).gso_segs, (*skb).len) };
     let frames = if segments > 1 { segments as u64 } else { 1 };
     let mut frame_bytes = wire_len as u64;
     if class == CLASS_TUNNEL && frames > 1 {
@@ -94,6 +94,10 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
     }
     count.frame_bytes += frame_bytes;
     count.frames += frames;
+    if frames > 1 {
+        cell.folded.frame_bytes += frame_bytes - len as u64;
+        cell.folded.frames += frames - 1;
+    }
     let l3_at = match class {
         CLASS_NONE => return,
         CLASS_PACKET => match packet_socket_l3(skb, l3_at) {
