@@ -36,6 +36,7 @@ pub struct FlowsSnapshot {
     policy_hash: Arc<str>,
     flows: Vec<(FlowKey, Flow)>,
     overflow: Vec<(Class, Tally)>,
+    retired: Tally,
     totals: Tally,
     losses: Vec<LossRow>,
     interfaces: Vec<(u32, Edge)>,
@@ -54,6 +55,7 @@ pub struct FlowsView {
     pub policy_hash: String,
     pub flows: Vec<FlowRow>,
     pub overflow: Vec<ClassRow>,
+    pub retired: VolumeRow,
     pub totals: VolumeRow,
     pub losses: Vec<LossRow>,
     pub interfaces: Vec<InterfaceRow>,
@@ -198,6 +200,7 @@ impl App {
             policy_hash: Arc::clone(self.policies.hash()),
             flows: self.table.iter().map(|(key, flow)| (key.clone(), flow.clone())).collect(),
             overflow: self.table.overflow().iter().map(|(class, tally)| (class.clone(), *tally)).collect(),
+            retired: self.table.evicted(),
             totals: self.table.totals().sum(),
             losses: CAUSES
                 .iter()
@@ -234,6 +237,7 @@ impl FlowsSnapshot {
                     volume: volume_row(tally.volume),
                 })
                 .collect(),
+            retired: volume_row(self.retired.volume),
             totals: volume_row(self.totals.volume),
             losses: self.losses,
             interfaces: self.interfaces.iter().map(|(index, edge)| interface_row(*index, edge)).collect(),

@@ -2,12 +2,19 @@
 //!
 //! Each kind of sender exists because an owner can be mistaken in another way: the process that opened a socket is
 //! not always the one that sends on it. Every process that sent prints one line, `{"pid": ..., "bytes": ...}`;
-//! every listener prints `{"listening": ...}` first.
+//! every listener prints `{"listening": ...}` first. What this kernel does not have ends in one line,
+//! `{"impossible": "..."}`, found out by trying.
 
+mod frame;
+mod impossible;
+mod raw;
 mod scan;
 mod sys;
+mod tap;
 mod tcp;
 mod udp;
+mod uring;
+mod xdp;
 
 use std::process::ExitCode;
 
@@ -31,6 +38,16 @@ enum Actor {
     UdpSend(udp::Send),
     /// Read datagrams
     UdpSink(udp::Sink),
+    /// Send through a raw socket
+    RawSend(raw::Send),
+    /// Send echo requests through a ping socket
+    PingSend(raw::Ping),
+    /// Send frames through a packet socket
+    FrameSend(frame::Send),
+    /// Send frames through an AF_XDP socket
+    XdpSend(xdp::Send),
+    /// Be a virtual machine behind a tap device
+    TapSend(tap::Send),
     /// Knock at ports, send nothing
     Scan(scan::Scan),
 }
@@ -44,9 +61,14 @@ fn main() -> ExitCode {
         Actor::TcpSink(sink) => tcp::sink(&sink),
         Actor::UdpSend(send) => udp::send(&send),
         Actor::UdpSink(sink) => udp::sink(&sink),
+        Actor::RawSend(send) => raw::send(&send),
+        Actor::PingSend(ping) => raw::ping(&ping),
+        Actor::FrameSend(send) => frame::send(&send),
+        Actor::XdpSend(send) => xdp::send(&send),
+        Actor::TapSend(send) => tap::send(&send),
         Actor::Scan(scan) => scan::scan(&scan),
     };
-    match outcome {
+    match outcome.or_else(impossible::tell) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("actor: {error:#}");
