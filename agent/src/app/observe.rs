@@ -8,7 +8,8 @@ use std::{
 
 use homeport_ebpf::{
     aside::{
-        AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_OVERFLOW, CLASS_PACKET, CLASS_TIME_WAIT,
+        AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_KERNEL, CLASS_OVERFLOW, CLASS_PACKET,
+        CLASS_TIME_WAIT,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
@@ -236,6 +237,7 @@ impl App {
             CLASS_CONTROL | CLASS_TIME_WAIT if protocol == Protocol::TCP => {
                 (Actor::Kernel("tcp".into()), Sensor::Socket, Initiator::Remote)
             }
+            CLASS_KERNEL => (kernel_actor(protocol), Sensor::Interface, Initiator::Remote),
             CLASS_FORWARDED => (Actor::Forwarded, Sensor::Interface, Initiator::Unknown),
             CLASS_PACKET => (Actor::PacketSocket, Sensor::Interface, Initiator::Unknown),
             CLASS_OVERFLOW => (Actor::Unowned, Sensor::Socket, Initiator::Unknown),
@@ -357,6 +359,16 @@ pub(super) fn assess(
     };
     let judgement = Arc::new(policies.judge(&subject, exceptions, now));
     Assessment { located, judgement }
+}
+
+/// The part of the kernel that makes packets of a protocol without a socket.
+fn kernel_actor(protocol: Protocol) -> Actor {
+    match protocol {
+        Protocol::TCP => Actor::Kernel("tcp".into()),
+        Protocol::ICMP | Protocol::ICMPV6 => Actor::Kernel("icmp".into()),
+        Protocol(2) => Actor::Kernel("igmp".into()),
+        _ => Actor::Unowned,
+    }
 }
 
 /// The kernel answers; a process asks.

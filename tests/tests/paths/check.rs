@@ -47,11 +47,11 @@ fn check_part<'a>(path: &Path, part: &Part, seen: &'a [Flow], resent: u64) -> Re
     let candidates = if carries_nothing { &there } else { &with_data };
     let owners: &[u32] = match (path.owner, part.opener) {
         (Owner::Process, Some(opener)) if !kernel::tells_sender() => &[opener],
-        (Owner::Process, _) => &[part.sent.pid],
+        (Owner::Process | Owner::Opener, _) => &[part.sent.pid],
         _ => &[],
     };
     let ours = |flow: &&&Flow| match path.owner {
-        Owner::Process => flow.owner.pid.is_some_and(|pid| owners.contains(&pid)),
+        Owner::Process | Owner::Opener => flow.owner.pid.is_some_and(|pid| owners.contains(&pid)),
         Owner::Kernel(service) => flow.owner.label == format!("kernel:{service}"),
         Owner::Forwarded => flow.owner.kind == "forwarded",
         Owner::PacketSocket => flow.owner.kind == "packet-socket",
@@ -92,19 +92,21 @@ fn check_payload(part: &Part, flow: &Flow, resent: u64) -> Result<()> {
 }
 
 fn check_owner(owner: Owner, part: &Part, flow: &Flow) -> Result<()> {
-    let sensor = match owner {
-        Owner::Process | Owner::Kernel(_) => "socket",
-        Owner::Forwarded | Owner::PacketSocket | Owner::Bypass => "interface",
+    let sensors: &[&str] = match owner {
+        Owner::Process | Owner::Opener => &["socket"],
+        // Some of what the kernel makes by itself is seen at the interface only.
+        Owner::Kernel(_) => &["socket", "interface"],
+        Owner::Forwarded | Owner::PacketSocket | Owner::Bypass => &["interface"],
     };
-    ensure!(flow.sensor == sensor, "sensor {sensor} expected: {flow:#?}");
-    if owner == Owner::Process {
+    ensure!(sensors.contains(&flow.sensor.as_str()), "sensor {sensors:?} expected: {flow:#?}");
+    if matches!(owner, Owner::Process | Owner::Opener) {
         let exe = actor::binary()?;
         ensure!(
             flow.owner.exe.as_deref() == exe.to_str(),
             "executable {} expected: {flow:#?}",
             exe.display()
         );
-        let quality = match (kernel::tells_sender(), flow.pre_existing) {
+        let quality = match (kernel::tells_sender() && owner == Owner::Process, flow.pre_existing) {
             (true, _) => "exact",
             (false, false) => "inherited",
             (false, true) => "resolved",

@@ -45,6 +45,8 @@ struct Path {
 enum Owner {
     /// The process that sends: exactly where the kernel tells who sends, else the one that opened the socket.
     Process,
+    /// The process that opened the socket, on every kernel: what sends is a socket of the kernel's below it.
+    Opener,
     /// A service of the kernel.
     Kernel(&'static str),
     /// Nobody on this host: the frames only pass.

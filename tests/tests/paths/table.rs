@@ -3,7 +3,7 @@
 use homeport_tests::lab::Family::{V4, V6};
 
 use crate::{
-    Owner::{Bypass, Forwarded, Kernel, PacketSocket, Process},
+    Owner::{Bypass, Forwarded, Kernel, Opener, PacketSocket, Process},
     Path,
     play::{packet, raw, tcp, transit, udp},
     run,
@@ -50,7 +50,7 @@ paths! {
         tcp_process_gone, "its process has ended", Process, "local", tcp::process_gone();
     }
     "Like TCP": {
-        mptcp, "MPTCP", Process, "local", tcp::push("tcp", "--via mptcp", "--via mptcp");
+        mptcp, "MPTCP", Opener, "local", tcp::push("tcp", "--via mptcp", "--via mptcp");
         sctp, "SCTP", Process, "local", tcp::sctp();
     }
     "UDP": {

@@ -3,15 +3,18 @@
 //! Frames of local sockets are only counted here (the socket ledger knows their owners); frames without one are
 //! also kept per destination. `wire_len` equals what the NIC counts, link header included.
 
-use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_pull_data};
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sock},
+    helpers::generated::bpf_skb_pull_data,
+};
 use homeport_ebpf::{
-    aside::{CLASS_FORWARDED, CLASS_PACKET, CLASS_TIME_WAIT, FrameCount},
+    aside::{CLASS_FORWARDED, CLASS_KERNEL, CLASS_PACKET, CLASS_TIME_WAIT, FrameCount},
     loss::{LOSS_INTERFACE, LOSS_UNPARSED},
 };
 
 use crate::{
-    asides,
-    maps::{HIGH_INTERFACES, INTERFACES},
+    account, asides,
+    maps::{self, HIGH_INTERFACES, INTERFACES, SEES_ANSWERS6},
     packet::{self, Packet},
     tell,
 };
@@ -25,7 +28,9 @@ const VLAN_TAG: usize = 4;
 /// Link header, one VLAN tag, IPv6 header, TCP header.
 const HEADERS: u32 = 14 + 4 + 40 + 20;
 const AF_PACKET: u32 = 17;
+const AF_INET6: u32 = 10;
 const BPF_TCP_TIME_WAIT: u32 = 6;
+const BPF_TCP_NEW_SYN_RECV: u32 = 12;
 
 /// An interface with Ethernet headers.
 #[inline(always)]
@@ -42,8 +47,9 @@ pub(crate) fn count_raw(skb: *mut __sk_buff) {
 #[inline(always)]
 fn count(skb: *mut __sk_buff, l3_at: usize) {
     // SAFETY: plain fields of the context.
-    let (ifindex, protocol, sk) =
-        unsafe { ((*skb).ifindex, (*skb).protocol as u16, (*skb).__bindgen_anon_2.sk) };
+    let (ifindex, protocol, came_from, sk) = unsafe {
+        ((*skb).ifindex, (*skb).protocol as u16, (*skb).ingress_ifindex, (*skb).__bindgen_anon_2.sk)
+    };
     let cell = INTERFACES.get_ptr_mut(ifindex).or_else(|| HIGH_INTERFACES.get_ptr_mut(ifindex));
     let Some(cell) = cell else {
         // SAFETY: a plain field of the context.
@@ -65,15 +71,34 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
         set_aside_packet(skb, ifindex, l3_at);
     } else if !is_ip {
         add(skb, &mut cell.non_ip);
-    } else if sk.is_null() {
+    } else if sk.is_null() && came_from == 0 {
+        // It came from nowhere: the kernel itself made it.
+        add(skb, &mut cell.socket);
+        set_aside(skb, CLASS_KERNEL, ifindex, l3_at);
+    } else if sk.is_null() || is_elsewhere(skb, sk) {
         add(skb, &mut cell.forwarded);
         set_aside(skb, CLASS_FORWARDED, ifindex, l3_at);
+    } else if family == AF_INET6 && state == BPF_TCP_NEW_SYN_RECV && !sees_answers6() {
+        add(skb, &mut cell.socket);
+        set_aside(skb, CLASS_KERNEL, ifindex, l3_at);
     } else if state == BPF_TCP_TIME_WAIT {
         add(skb, &mut cell.time_wait);
         set_aside(skb, CLASS_TIME_WAIT, ifindex, l3_at);
     } else {
         add(skb, &mut cell.socket);
     }
+}
+
+/// The socket is in a network namespace that we do not account for: of a container on macvlan or ipvlan, whose frames
+/// reach the card with their socket.
+#[inline(always)]
+fn is_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
+    maps::scope_netns() != 0 && account::netns(skb, sk) != maps::scope_netns()
+}
+
+#[inline(always)]
+fn sees_answers6() -> bool {
+    SEES_ANSWERS6.get(0).is_some_and(|seen| *seen != 0)
 }
 
 #[inline(always)]

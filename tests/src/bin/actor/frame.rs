@@ -1,6 +1,6 @@
 //! Frames made by hand, and packet sockets to send them.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 
 use anyhow::{Context as _, Result};
 use rustix::net::{AddressFamily, Protocol, SendFlags, SocketFlags, SocketType};
@@ -60,8 +60,9 @@ impl Content {
         self.count * u64::from(self.size)
     }
 
-    pub(crate) fn ifindex(&self, socket: impl std::os::fd::AsFd) -> Result<u32> {
-        rustix::net::netdevice::name_to_index(socket, &self.interface)
+    /// An AF_XDP socket cannot be asked, so another one is.
+    pub(crate) fn ifindex(&self) -> Result<u32> {
+        rustix::net::netdevice::name_to_index(UdpSocket::bind("127.0.0.1:0")?, &self.interface)
             .with_context(|| format!("interface {}", self.interface))
     }
 }
@@ -94,7 +95,7 @@ pub(crate) fn send(send: &Send) -> Result<()> {
         "AF_PACKET",
         rustix::net::socket_with(AddressFamily::PACKET, kind, SocketFlags::empty(), Some(ip)),
     )?;
-    let ifindex = send.content.ifindex(&socket)?;
+    let ifindex = send.content.ifindex()?;
     sys::bind_packet(&socket, ifindex)?;
     if send.bypass {
         let on: libc::c_int = 1;

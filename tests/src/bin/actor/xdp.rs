@@ -54,7 +54,7 @@ pub(crate) fn send(send: &Send) -> Result<()> {
     let done_at = libc::XDP_UMEM_PGOFF_COMPLETION_RING as i64;
     let done_length = done.desc as usize + FRAMES as usize * size_of::<u64>();
     let done_ring = Shared::map(Some((socket.as_fd(), done_at)), done_length)?;
-    needs("AF_XDP on this interface", sys::bind_xdp(&socket, content.ifindex(&socket)?))?;
+    needs("AF_XDP on this interface", sys::bind_xdp(&socket, content.ifindex()?))?;
 
     let frame = content.frame();
     ensure!(frame.len() <= FRAME_BYTES as usize, "the frame is too large");
