@@ -17,6 +17,7 @@ mod test;
 mod tool;
 #[path = "../../agent/build/toolchain.rs"]
 mod toolchain;
+mod visibility;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ enum Task {
     Bench(bench::Args),
     /// Feed arbitrary bytes to the parsers
     Fuzz(fuzz::Args),
+    /// Make the page of what is seen, from what the tests found on each kernel
+    Visibility(visibility::Args),
     /// Compress a country database into the agent
     EmbedDatabase(embed_database::Args),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
         Task::Fuzz(args) => fuzz::run(args),
+        Task::Visibility(args) => visibility::run(&args),
         Task::EmbedDatabase(args) => embed_database::run(args),
     };
     match outcome {

@@ -56,7 +56,20 @@ pub(crate) fn fast_open() -> Result<Played> {
     let stage = Stage::shared()?;
     stage.lab.shell(Host::Storage, "echo 5 >/proc/sys/net/ipv4/tcp_fastopen")?;
     stage.lab.shell(Host::Foreign, "echo 1539 >/proc/sys/net/ipv4/tcp_fastopen")?;
-    push_on(stage, "tcp", "", "--via fast-open", 100_000)
+    let before = opened_with_data(&stage)?;
+    let played = push_on(stage, "tcp", "", "--via fast-open", 100_000)?;
+    let opened = opened_with_data(&played.stage)? - before;
+    ensure!(opened == 2, "the SYN of both connections should have carried data, {opened} did");
+    Ok(played)
+}
+
+/// Connections of the storage host whose SYN carried data that was acknowledged.
+fn opened_with_data(stage: &Stage) -> Result<u64> {
+    let table = stage.lab.ask(Host::Storage, "grep ^TcpExt: /proc/self/net/netstat")?;
+    let mut lines = table.lines().map(str::split_whitespace);
+    let (names, values) = lines.next().zip(lines.next()).context("two lines")?;
+    let value = names.zip(values).find(|(name, _)| *name == "TCPFastOpenActive");
+    Ok(value.context("TCPFastOpenActive")?.1.parse()?)
 }
 
 /// The process ends while most of what it wrote waits for the peer to read.
