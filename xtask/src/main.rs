@@ -18,6 +18,7 @@ mod tool;
 #[path = "../../agent/build/toolchain.rs"]
 mod toolchain;
 mod visibility;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,8 @@ enum Task {
     Lint,
     /// Everything a change must pass: lint, test, demo
     Ci,
+    /// Run the end-to-end tests on Debian's kernels, in virtual machines
+    Vm(vm::Args),
     /// Show the agent at work on this machine
     Demo(demo::Args),
     /// Measure the budgets
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Lint => lint::run(),
         Task::Ci => ci::run(),
+        Task::Vm(args) => vm::run(args),
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
         Task::Fuzz(args) => fuzz::run(args),
