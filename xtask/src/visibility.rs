@@ -1,6 +1,7 @@
 //! Makes `agent/docs/VISIBILITY.md` from what the tests of `tests/tests/paths` found: `cargo xtask visibility`.
 //!
-//! Each run of those tests leaves a file per kernel, `target/visibility/<release>.jsonl`. Rows of kernels that were
+//! Each run of those tests leaves a file per kernel, `visibility/<release>.jsonl` below `target`, or below
+//! `target/vm/<kernel>/out` when it ran in a virtual machine. Rows of kernels that were
 //! not run again stay as they are on the page: they are kept beside it, in `agent/docs/visibility/`.
 
 use std::{
@@ -17,11 +18,8 @@ use crate::tool;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directories with files of further kernels, as the tests leave them
-    #[arg(long, num_args = 1..)]
-    from: Vec<std::path::PathBuf>,
     /// Only say whether the page is what the kept files make of it
-    #[arg(long, conflicts_with = "from")]
+    #[arg(long)]
     check: bool,
 }
 
@@ -51,8 +49,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let kept = docs.join("visibility");
     if !args.check {
         fs::create_dir_all(&kept)?;
-        for directory in std::iter::once(&tool::target_dir().join("visibility")).chain(&args.from) {
-            keep(directory, &kept)?;
+        let target = tool::target_dir();
+        keep(&target.join("visibility"), &kept)?;
+        // There are none before the first run of a virtual machine.
+        for machine in fs::read_dir(target.join("vm")).into_iter().flatten() {
+            keep(&machine?.path().join("out/visibility"), &kept)?;
         }
     }
     let page = page(&read(&kept)?)?;

@@ -2,7 +2,7 @@
 //! and who it says sent it.
 //!
 //! The table is in [`table`]; how each path is played is in [`play`]. Each test adds a row to
-//! `target/visibility/<kernel>.jsonl` (`HOMEPORT_OUT` names another directory than `target`), from which
+//! `target/visibility/<kernel>.jsonl` (`HOMEPORT_VM_OUT` names another directory than `target`), from which
 //! `cargo xtask visibility` makes the page. A path that this kernel cannot do says what it said when it was tried;
 //! [`required`] names kernels on which that is a failure.
 

@@ -73,7 +73,7 @@ impl Row {
 }
 
 fn directory() -> Result<PathBuf> {
-    let out = match env::var_os("HOMEPORT_OUT") {
+    let out = match env::var_os("HOMEPORT_VM_OUT") {
         Some(out) => PathBuf::from(out),
         // target/debug/deps/paths-...
         None => env::current_exe()?.ancestors().nth(3).context("no target directory")?.to_owned(),
