@@ -8,8 +8,8 @@ use std::{
 
 use homeport_ebpf::{
     aside::{
-        AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_OVERFLOW, CLASS_PACKET, CLASS_TIME_WAIT,
-        CLASS_TUNNEL,
+        AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_KERNEL, CLASS_OVERFLOW, CLASS_PACKET,
+        CLASS_TIME_WAIT, CLASS_TUNNEL,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
@@ -268,13 +268,15 @@ impl App {
             CLASS_TUNNEL => {
                 (Actor::Kernel(tunnel_name(protocol).into()), Sensor::Interface, Initiator::Unknown)
             }
+            CLASS_KERNEL => (kernel_actor(protocol), Sensor::Interface, Initiator::Remote),
             CLASS_FORWARDED => (Actor::Forwarded, Sensor::Interface, Initiator::Unknown),
             CLASS_PACKET => (Actor::PacketSocket, Sensor::Interface, Initiator::Unknown),
             CLASS_OVERFLOW => (Actor::Unowned, socket, Initiator::Unknown),
             _ => (Actor::Unowned, socket, Initiator::Unknown),
         };
         match key.class {
-            CLASS_CONTROL => self.edges.attributed(0, volume.wire_bytes, true),
+            _ if key.inner != 0 => {}
+            CLASS_CONTROL | CLASS_KERNEL => self.edges.attributed(0, volume.wire_bytes, true),
             CLASS_OVERFLOW => self.edges.attributed(0, volume.wire_bytes, false),
             _ => {}
         }
@@ -405,6 +407,17 @@ const fn tunnel_name(protocol: Protocol) -> &'static str {
         47 => "gre",
         50 => "esp",
         _ => "tunnel",
+    }
+}
+
+/// The part of the kernel that makes packets of a protocol without a socket.
+fn kernel_actor(protocol: Protocol) -> Actor {
+    match protocol {
+        Protocol::TCP => Actor::Kernel("tcp".into()),
+        Protocol::ICMP | Protocol::ICMPV6 => Actor::Kernel("icmp".into()),
+        Protocol(2) => Actor::Kernel("igmp".into()),
+        // What it puts into a tunnel of its own accord: keys, questions for addresses.
+        _ => Actor::Kernel(tunnel_name(protocol).into()),
     }
 }
 
