@@ -1,9 +1,9 @@
 //! Compares what was played with what the card and the agent say.
 
 use anyhow::{Context as _, Result, ensure};
-use homeport_tests::{actor, flows::Flow};
+use homeport_tests::{actor, flows::Flow, kernel};
 
-use crate::{Owner, Part, Path, Payload, Played, kernel, row::Row};
+use crate::{Owner, Part, Path, Payload, Played, row::Row};
 
 /// Every byte must be accounted for; what goes past everything must be the exact difference.
 pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {
