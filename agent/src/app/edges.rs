@@ -68,6 +68,7 @@ pub(super) const fn counted_bytes(count: &InterfaceCount) -> u64 {
     count.socket.frame_bytes
         + count.forwarded.frame_bytes
         + count.packet.frame_bytes
+        + count.tunnel.frame_bytes
         + count.time_wait.frame_bytes
         + count.non_ip.frame_bytes
 }

@@ -9,7 +9,7 @@ use std::{
 use homeport_ebpf::{
     aside::{
         AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_KERNEL, CLASS_OVERFLOW, CLASS_PACKET,
-        CLASS_TIME_WAIT,
+        CLASS_TIME_WAIT, CLASS_TUNNEL,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
@@ -172,7 +172,7 @@ impl App {
                 protocol,
                 service_port,
                 initiator,
-                sensor: Sensor::Socket,
+                sensor: if cold.inner != 0 { Sensor::Tunnel } else { Sensor::Socket },
             },
             local: (!local.ip().is_unspecified()).then(|| local.ip()),
             local_port: local.port(),
@@ -187,7 +187,7 @@ impl App {
             (0, _) | (_, None) => self.edges.is_elsewhere(local.ip()),
             (namespace, Some(own)) => namespace != own,
         };
-        if elsewhere {
+        if elsewhere && cold.inner == 0 {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
         }
         let (key, volume) = (observation.key.clone(), observation.volume);
@@ -233,15 +233,23 @@ impl App {
                 return;
             }
         }
+        let socket = if key.inner != 0 { Sensor::Tunnel } else { Sensor::Socket };
         let (actor, sensor, initiator) = match key.class {
             CLASS_CONTROL | CLASS_TIME_WAIT if protocol == Protocol::TCP => {
-                (Actor::Kernel("tcp".into()), Sensor::Socket, Initiator::Remote)
+                (Actor::Kernel("tcp".into()), socket, Initiator::Remote)
             }
-            CLASS_KERNEL => (kernel_actor(protocol), Sensor::Interface, Initiator::Remote),
+            CLASS_TUNNEL => {
+                (Actor::Kernel(tunnel_name(protocol).into()), Sensor::Interface, Initiator::Unknown)
+            }
+            CLASS_KERNEL => {
+                let initiator =
+                    if protocol == Protocol::TCP { Initiator::Remote } else { Initiator::Unknown };
+                (kernel_actor(protocol), Sensor::Interface, initiator)
+            }
             CLASS_FORWARDED => (Actor::Forwarded, Sensor::Interface, Initiator::Unknown),
             CLASS_PACKET => (Actor::PacketSocket, Sensor::Interface, Initiator::Unknown),
-            CLASS_OVERFLOW => (Actor::Unowned, Sensor::Socket, Initiator::Unknown),
-            _ => (Actor::Unowned, Sensor::Socket, Initiator::Unknown),
+            CLASS_OVERFLOW => (Actor::Unowned, socket, Initiator::Unknown),
+            _ => (Actor::Unowned, socket, Initiator::Unknown),
         };
         let owner = Owner { actor, workload: Workload::default(), quality: Quality::Unknown };
         let observation = Observation {
@@ -361,13 +369,30 @@ pub(super) fn assess(
     Assessment { located, judgement }
 }
 
-/// The part of the kernel that makes packets of a protocol without a socket.
+/// The part of the kernel that makes packets of a protocol without a socket: answers, reports, and the outside of
+/// tunnels around its own packets.
 fn kernel_actor(protocol: Protocol) -> Actor {
-    match protocol {
-        Protocol::TCP => Actor::Kernel("tcp".into()),
-        Protocol::ICMP | Protocol::ICMPV6 => Actor::Kernel("icmp".into()),
-        Protocol(2) => Actor::Kernel("igmp".into()),
-        _ => Actor::Unowned,
+    Actor::Kernel(
+        match protocol.0 {
+            1 | 58 => "icmp",
+            2 => "igmp",
+            4 | 17 | 41 | 47 | 50 => tunnel_name(protocol),
+            6 => "tcp",
+            _ => return Actor::Unowned,
+        }
+        .into(),
+    )
+}
+
+/// What the outside of a tunnel is called, by the protocol of its outer packets.
+const fn tunnel_name(protocol: Protocol) -> &'static str {
+    match protocol.0 {
+        4 => "ipip",
+        17 => "udp-tunnel",
+        41 => "ip6-tunnel",
+        47 => "gre",
+        50 => "esp",
+        _ => "tunnel",
     }
 }
 

@@ -11,7 +11,7 @@ use super::{App, edges::Edge, minute::CAUSES};
 use crate::{
     clock::{Clock, WallTime},
     flow::{
-        Actor, FlowKey, Sensor, Volume,
+        Actor, FlowKey, Volume,
         class::{Class, OwnerClass, Tally},
         table::Flow,
     },
@@ -154,6 +154,7 @@ pub struct InterfaceRow {
     pub socket: FrameRow,
     pub forwarded: FrameRow,
     pub packet: FrameRow,
+    pub tunnel: FrameRow,
     pub time_wait: FrameRow,
     pub non_ip: FrameRow,
 }
@@ -268,11 +269,7 @@ fn flow_row(key: &FlowKey, flow: &Flow, clock: &Clock) -> FlowRow {
         protocol: key.protocol.to_string(),
         service_port: key.service_port,
         initiator: key.initiator.as_str().to_owned(),
-        sensor: match key.sensor {
-            Sensor::Socket => "socket",
-            Sensor::Interface => "interface",
-        }
-        .to_owned(),
+        sensor: key.sensor.as_str().to_owned(),
         location: flow.located.location.to_string(),
         country: flow.located.location.country().map(|code| code.to_string()),
         verdict: verdict.to_owned(),
@@ -335,6 +332,7 @@ fn interface_row(index: u32, edge: &Edge) -> InterfaceRow {
         socket: row(&edge.count.socket),
         forwarded: row(&edge.count.forwarded),
         packet: row(&edge.count.packet),
+        tunnel: row(&edge.count.tunnel),
         time_wait: row(&edge.count.time_wait),
         non_ip: row(&edge.count.non_ip),
     }

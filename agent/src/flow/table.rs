@@ -231,14 +231,15 @@ impl FlowTable {
             place: Place::of(&assessment.located.location),
             verdict: VerdictClass::of(&assessment.judgement.verdict),
         };
-        if !observation.volume.is_zero() {
+        let counts = !observation.volume.is_zero() && observation.key.sensor.is_counted();
+        if counts {
             self.interval.count(class.clone(), observation.volume);
             self.totals.count(class.clone(), observation.volume);
         }
 
         if is_new && !self.has_room(observation.seen) {
             self.counters.overflowed_readings += 1;
-            if !observation.volume.is_zero() {
+            if counts {
                 self.overflow.count(class, observation.volume);
             }
             return Judged { observation, assessment, is_new, had_payload };
@@ -301,12 +302,14 @@ impl FlowTable {
     pub fn retire(&mut self, now: KernelTime) {
         let settings = self.settings;
         let (evicted, counters) = (&mut self.evicted, &mut self.counters);
-        self.flows.retain(|_, flow| {
+        self.flows.retain(|key, flow| {
             let quiet = now.since(flow.last_seen);
             let stays = quiet < settings.idle_after && !(flow.closed && quiet >= settings.closed_after);
             if !stays {
                 counters.retired_flows += 1;
-                evicted.add(flow.tally());
+                if key.0.sensor.is_counted() {
+                    evicted.add(flow.tally());
+                }
             }
             stays
         });
@@ -384,14 +387,16 @@ impl FlowTable {
         let (_, &mut limit, _) = candidates.select_nth_unstable(nth);
         let (evicted, counters) = (&mut self.evicted, &mut self.counters);
         let mut left = quota;
-        self.flows.retain(|_, flow| {
+        self.flows.retain(|key, flow| {
             let is_candidate = flow.closed || now.since(flow.last_seen) >= idle_after;
             if left == 0 || !is_candidate || (!flow.closed, flow.last_seen) > limit {
                 return true;
             }
             left -= 1;
             counters.evicted_flows += 1;
-            evicted.add(flow.tally());
+            if key.0.sensor.is_counted() {
+                evicted.add(flow.tally());
+            }
             false
         });
     }

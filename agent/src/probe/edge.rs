@@ -40,42 +40,48 @@ pub struct Link {
 
 /// Kinds that send through another interface, or nowhere.
 const STACKED_KINDS: &[&str] = &[
-    "bareudp",
     "batadv",
     "bond",
     "bridge",
     "dummy",
-    "erspan",
-    "geneve",
-    "gre",
-    "gretap",
-    "gtp",
     "hsr",
     "ifb",
-    "ip6erspan",
-    "ip6gre",
-    "ip6gretap",
-    "ip6tnl",
-    "ipip",
     "ipvlan",
     "ipvtap",
-    "l2tpeth",
     "macsec",
     "macvlan",
     "macvtap",
     "netdevsim",
     "nlmon",
     "openvswitch",
-    "ovpn",
-    "sit",
     "team",
-    "tun",
     "vcan",
     "vlan",
     "vrf",
+    "vxcan",
+];
+
+/// Devices that put packets into other packets, by their kind. What enters one is told with its inner destination;
+/// what leaves the host, and is counted, is the outer packet.
+pub const TUNNEL_KINDS: &[&str] = &[
+    "amt",
+    "bareudp",
+    "erspan",
+    "geneve",
+    "gre",
+    "gretap",
+    "gtp",
+    "ip6erspan",
+    "ip6gre",
+    "ip6gretap",
+    "ip6tnl",
+    "ipip",
+    "l2tpeth",
+    "ovpn",
+    "sit",
+    "tun",
     "vti",
     "vti6",
-    "vxcan",
     "vxlan",
     "wireguard",
     "xfrm",
@@ -100,7 +106,7 @@ pub fn judge(link: &Link) -> Result<&'static str, &'static str> {
     if !link.up {
         return Err("down");
     }
-    if STACKED_KINDS.contains(&link.kind.as_str()) {
+    if STACKED_KINDS.contains(&link.kind.as_str()) || TUNNEL_KINDS.contains(&link.kind.as_str()) {
         return Err("sends through another interface");
     }
     if link.kind == "veth" || link.kind == "netkit" {

@@ -43,7 +43,7 @@ use homeport_ebpf::{
     aside::{AsideKey, AsideValue, InterfaceCount},
     event::{FlowEvent, HostEvent},
     loss::{LOSS_CAUSES, LossCell},
-    settings::{NETNS_COOKIE, NETNS_INODE, NETNS_NONE, Offsets},
+    settings::{KIND_BYTES, MAX_TUNNEL_KINDS, NETNS_COOKIE, NETNS_INODE, NETNS_NONE, Offsets},
 };
 use tokio::io::unix::AsyncFd;
 
@@ -464,6 +464,7 @@ impl Probe {
                 (&mut sum.socket, cell.socket),
                 (&mut sum.forwarded, cell.forwarded),
                 (&mut sum.packet, cell.packet),
+                (&mut sum.tunnel, cell.tunnel),
                 (&mut sum.time_wait, cell.time_wait),
                 (&mut sum.non_ip, cell.non_ip),
             ] {
@@ -558,11 +559,21 @@ fn load_unchecked(
     } else {
         0
     };
+    let scope_inode = if settings.own_namespace_only && offsets.sock_net != 0 {
+        own_namespace(NamespaceBy::Inode)
+            .map_err(|error| ProbeError::Map { map: "own network namespace", error })?
+            .unwrap_or_default()
+    } else {
+        0
+    };
     let netns_by = namespaces.as_setting();
+    let tunnel_kinds = tunnel_kinds();
     let offsets = AsGlobal(*offsets);
     EbpfLoader::new()
         .override_global("OFFSETS", &offsets, true)
         .override_global("SCOPE_NETNS", &scope, true)
+        .override_global("SCOPE_INODE", &scope_inode, true)
+        .override_global("TUNNEL_KINDS", &tunnel_kinds, true)
         .override_global("NETNS_BY", &netns_by, true)
         .map_max_entries("SLOTS", settings.slots)
         .map_max_entries("FREE", settings.slots)
@@ -577,6 +588,20 @@ fn load_unchecked(
                 ProbeError::Load(text)
             }
         })
+}
+
+/// Kinds of tunnel devices as the programs compare them: the first bytes as one number.
+fn tunnel_kinds() -> [u64; MAX_TUNNEL_KINDS] {
+    const _: () = assert!(edge::TUNNEL_KINDS.len() <= MAX_TUNNEL_KINDS);
+    let mut numbers = [0; MAX_TUNNEL_KINDS];
+    for (number, kind) in numbers.iter_mut().zip(edge::TUNNEL_KINDS) {
+        let mut bytes = [0; KIND_BYTES];
+        for (to, from) in bytes.iter_mut().zip(kind.bytes()) {
+            *to = from;
+        }
+        *number = u64::from_ne_bytes(bytes);
+    }
+    numbers
 }
 
 /// Loads and attaches one program. The error is the kernel's reason, for a person.

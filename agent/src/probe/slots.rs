@@ -200,7 +200,7 @@ impl Slots {
                 taken_for: hot.taken_for,
                 remote_port: hot.remote_port,
                 protocol: hot.protocol,
-                _pad: 0,
+                via: hot.via,
             };
             let old = slot_ref(slot, hot.generation.wrapping_sub(1));
             // Another slot may have taken the place in the index.

@@ -13,6 +13,7 @@ mod owner;
 mod scanner;
 mod socketless;
 mod tcp;
+mod tunnel;
 mod udp;
 
 use std::net::SocketAddr;

@@ -98,6 +98,7 @@ fn serves(slot: *mut Slot, generation: u32, packet: &Packet) -> bool {
             && *remote == packet.remote[0]
             && (*slot).hot.remote_port == packet.remote_port
             && (*slot).hot.protocol == packet.protocol
+            && (*slot).hot.via == packet.via
     }
 }
 
@@ -140,7 +141,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
             // SAFETY: checked by the lookup; whoever writes, writes the same.
             unsafe { *seen = 1 };
         }
-        asides::add(CLASS_CONTROL, 0, packet);
+        asides::add(CLASS_CONTROL, 0, kernel::enters_tunnel(skb), packet);
         return;
     }
     let state = if known.is_null() { maps::socket_state_or_new(sk) } else { known };
@@ -151,8 +152,13 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     }
     // SAFETY: `skb` is the context.
     let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
-    let mut key =
-        IndexKey { cookie, remote_port: packet.remote_port, protocol: packet.protocol, ..EMPTY_KEY };
+    let mut key = IndexKey {
+        cookie,
+        remote_port: packet.remote_port,
+        protocol: packet.protocol,
+        via: packet.via,
+        ..EMPTY_KEY
+    };
     if !state.is_null() {
         // SAFETY: checked above.
         key.taken_for = unsafe { (*state).owner.pid };
@@ -181,7 +187,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     }
     let Ok(Some(slot_idx)) = FREE.pop() else {
         tell::lose(LOSS_SLOTS, packet.wire_bytes);
-        asides::add(CLASS_OVERFLOW, 0, packet);
+        asides::add(CLASS_OVERFLOW, 0, kernel::enters_tunnel(skb), packet);
         return;
     };
     let Some(slot) = SLOTS.get_ptr_mut(slot_idx) else { return };
@@ -198,7 +204,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
 }
 
 const EMPTY_KEY: IndexKey =
-    IndexKey { cookie: 0, remote: [0; 16], taken_for: 0, remote_port: [0; 2], protocol: 0, _pad: 0 };
+    IndexKey { cookie: 0, remote: [0; 16], taken_for: 0, remote_port: [0; 2], protocol: 0, via: 0 };
 
 /// No slot yet, not even of another destination or an earlier sender.
 #[inline(always)]
@@ -250,7 +256,7 @@ pub(crate) fn remember_old_slot(state: *mut SocketState) {
         taken_for: hot.taken_for,
         remote_port: hot.remote_port,
         protocol: hot.protocol,
-        _pad: 0,
+        via: hot.via,
     };
     index(slot, &key, reference);
 }
@@ -284,6 +290,7 @@ fn take(
     hot.remote = key.remote;
     hot.remote_port = key.remote_port;
     hot.protocol = key.protocol;
+    hot.via = key.via;
     hot.taken_for = key.taken_for;
     hot.next_event_at = if known { u64::MAX } else { hot.payload_bytes };
     hot.indexed = 0;
@@ -293,6 +300,7 @@ fn take(
     // SAFETY: `skb` is the context.
     cold.socket_cgroup_id = unsafe { bpf_skb_cgroup_id(skb) };
     cold.netns = netns(skb, sk);
+    cold.inner = kernel::enters_tunnel(skb) as u8;
     // SAFETY: no arguments.
     cold.first_ns = unsafe { bpf_ktime_get_ns() };
     // SAFETY: sixteen bytes into sixteen bytes.
@@ -319,7 +327,7 @@ const NOBODY: Stamp =
 
 /// The network namespace of a packet and its socket; zero when it cannot be told.
 #[inline(always)]
-pub(crate) fn netns(skb: *mut __sk_buff, sk: *mut bpf_sock) -> u64 {
+fn netns(skb: *mut __sk_buff, sk: *mut bpf_sock) -> u64 {
     match maps::netns_by() {
         // SAFETY: `skb` is the context; only called where the helper exists.
         NETNS_COOKIE => unsafe { bpf_get_netns_cookie(skb.cast()) },
