@@ -78,6 +78,9 @@ pub struct InterfaceCount {
     pub time_wait: FrameCount,
     /// Frames that are not IP: ARP, LLDP...
     pub non_ip: FrameCount,
+    /// Of all those, what a card does not count that counts a large buffer once instead of its segments: the
+    /// frames beyond the first, and their headers. Virtual cables and virtual cards do.
+    pub folded: FrameCount,
 }
 
 // SAFETY: repr(C), integers and byte arrays only, padding explicit (sizes below).
@@ -89,4 +92,4 @@ unsafe impl Plain for InterfaceCount {}
 
 const _: () = assert!(size_of::<AsideKey>() == 24);
 const _: () = assert!(size_of::<AsideValue>() == 24);
-const _: () = assert!(size_of::<InterfaceCount>() == 96);
+const _: () = assert!(size_of::<InterfaceCount>() == 112);

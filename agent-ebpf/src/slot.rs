@@ -34,6 +34,11 @@ pub const INITIATOR_LOCAL: u8 = 1;
 /// [`SlotCold::initiator`]: they connected.
 pub const INITIATOR_REMOTE: u8 = 2;
 
+/// [`SlotHot::closed`]: the socket is gone.
+pub const CLOSED: u8 = 1;
+/// [`SlotHot::closed`]: the socket is gone, and had more slots than this one.
+pub const CLOSED_MANY: u8 = 2;
+
 /// The first cache line: all that a packet touches.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,7 +67,8 @@ pub struct SlotHot {
     pub active: u8,
     /// Non-zero: `INDEX` has an entry that leads here. Written by the programs.
     pub indexed: u8,
-    /// Non-zero: the socket is gone, nothing more will come. Written by the programs.
+    /// Non-zero: the socket is gone, nothing more will come. [`CLOSED`] or [`CLOSED_MANY`]. Written by the programs
+    /// in the slot that served last, and by the agent in the other slots of that socket.
     pub closed: u8,
     /// Non-zero: nobody waits for events of this slot. Written by the programs when they take it, then by the
     /// agent. Each mark is a byte of its own, because both sides write without a lock.

@@ -14,6 +14,10 @@ pub struct Flows {
     pub schema: u32,
     /// One row per flow.
     pub flows: Vec<Flow>,
+    /// Flows in the table, shown or not.
+    pub rows: u64,
+    /// What became of flows.
+    pub table: Table,
     /// Bytes of flows that found no row.
     pub overflow: Vec<Volume>,
     /// Bytes of flows that have left the table.
@@ -24,6 +28,46 @@ pub struct Flows {
     pub losses: Vec<Loss>,
     /// The edge.
     pub interfaces: Vec<Interface>,
+    /// The kernel's counters in use.
+    pub slots: Slots,
+    /// How long sweeps take.
+    pub sweep: Sweep,
+}
+
+/// What became of flows since the start.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Table {
+    pub added: u64,
+    pub retired: u64,
+    pub evicted: u64,
+    pub overflowed_readings: u64,
+}
+
+/// The kernel's counters.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Slots {
+    pub in_use: u32,
+    pub capacity: u32,
+}
+
+/// How long the last sweep took, and the longest one; of it, reading the kernel's counters.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Sweep {
+    pub last: SweepTime,
+    pub longest: SweepTime,
+    pub read_last: SweepTime,
+    pub read_longest: SweepTime,
+}
+
+/// Microseconds on the clock, and on a processor.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct SweepTime {
+    pub wall_us: u64,
+    pub processor_us: u64,
 }
 
 /// One cause of loss.

@@ -11,6 +11,7 @@ mod licences;
 mod lint;
 mod packages;
 mod setup;
+mod soak;
 mod spdx;
 mod summary;
 mod test;
@@ -41,6 +42,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure the budgets
     Bench(bench::Args),
+    /// Run a long campaign against the agent: many flows, and what else `soak --help` lists
+    Soak(soak::Args),
     /// Feed arbitrary bytes to the parsers
     Fuzz(fuzz::Args),
     /// Make the page of what is seen, from what the tests found on each kernel
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Task::Vm(args) => vm::run(args),
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::Soak(args) => soak::run(args),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Visibility(args) => visibility::run(&args),
         Task::EmbedDatabase(args) => embed_database::run(args),

@@ -12,6 +12,7 @@
 //! | file | what for |
 //! |---|---|
 //! | `observe` | readings become observations, judged and alerted on |
+//! | `sweep_time` | how long sweeps take |
 //! | `edges` | interface programs follow the interfaces; counters of both |
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
@@ -31,6 +32,7 @@ mod reload;
 mod service;
 pub mod snapshot;
 mod state;
+mod sweep_time;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -53,13 +55,14 @@ pub use self::{
 };
 use self::{
     edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring, outbox::Outbox,
-    state::StateFile,
+    state::StateFile, sweep_time::SweepTimes,
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
     clock::{Clock, KernelTime, WallTime},
     config::{Config, Namespaces},
     control,
+    coverage::findings::Findings,
     exit::{Exit, Failure},
     flow::{
         FlowKey, Volume,
@@ -67,7 +70,7 @@ use crate::{
     },
     geo::{CountryCode, locator::Locator},
     policy::PolicySet,
-    probe::{Probe, ProbeError, ProbeSettings, links::Links},
+    probe::{Probe, ProbeError, ProbeSettings, Reading, links::Links},
     process::{Owners, sockets::Older},
     record::{
         Context, Origin,
@@ -101,6 +104,7 @@ struct App {
     table: FlowTable,
     episodes: Episodes,
     exceptions: ExceptionLedger,
+    findings: Findings,
     clock: Clock,
     origin: Origin,
     booted: Option<WallTime>,
@@ -119,6 +123,9 @@ struct App {
     ephemeral_ports: std::ops::RangeInclusive<u16>,
     own_netns: Option<u64>,
     started: WallTime,
+    sweeps: SweepTimes,
+    /// Between sweeps it is empty; kept for its memory.
+    readings: Vec<Reading>,
     /// What the last look at each lasting condition said, so that only changes are told.
     conditions: HashMap<String, String>,
     condition_since: HashMap<String, KernelTime>,
@@ -173,6 +180,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         exact_owners: config.host.exact_owners,
         slots: config.limits.max_sockets,
         ring_bytes: config.limits.ring_mib << 20,
+        pin_dir: config.agent.pin_dir.clone(),
     };
     // Names first: the table of processes is complete when the first packet is counted.
     let older = Older::scan();
@@ -183,22 +191,21 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
             ProbeError::Cgroup { .. } | ProbeError::Required { .. } | ProbeError::Load(_) => {
                 Exit::Unsupported
             }
-            ProbeError::Map { .. } => Exit::Failure,
+            ProbeError::Map { .. } | ProbeError::Pins(_) => Exit::Failure,
         };
         Failure::new(exit, error)
     })?;
 
     let clock = Clock::sample();
     let policies = Arc::new(config.policies.clone());
+    let named = Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() };
     let mut app = App {
         table: FlowTable::new(TableSettings {
             max_flows: config.limits.max_flows as usize,
             ..TableSettings::default()
         }),
-        episodes: Episodes::new(
-            episode_settings(&config),
-            Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() },
-        ),
+        episodes: Episodes::new(episode_settings(&config), named.clone()),
+        findings: Findings::new(named),
         outbox: Outbox::start(writer),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
@@ -210,6 +217,8 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         ephemeral_ports: identity::ephemeral_ports(),
         own_netns: crate::probe::own_namespace(probe.namespaces()).ok().flatten(),
         started: WallTime::now(),
+        sweeps: SweepTimes::default(),
+        readings: Vec::new(),
         conditions: HashMap::new(),
         condition_since: HashMap::new(),
         warned_age: HashSet::new(),
@@ -242,6 +251,11 @@ impl App {
     async fn serve(&mut self) -> Result<(), Failure> {
         let mut links = Links::connect()?;
         self.follow_links(&links).await;
+        self.probe.remove_strangers();
+        if let Some(reason) = self.probe.unpinned() {
+            let reason = format!("counting stops whenever the agent does: {reason}");
+            self.degraded("restart", &reason);
+        }
         let (queries_in, mut queries) = mpsc::channel(16);
         // Without a control socket the agent still protects; `flows` and `status` will not answer.
         let _control = match control::serve(&self.config.agent.socket, queries_in) {
@@ -312,6 +326,8 @@ impl App {
         let transitions = self.episodes.stop(now);
         self.publish(transitions);
         self.record_minute(WallTime::now());
+        let transitions = self.findings.stop();
+        self.publish_coverage(transitions);
         let record =
             lifecycle::lifecycle(&self.context(), Event::Stop { reason: reason.to_owned(), drained: true });
         self.outbox.send(record, None);

@@ -15,7 +15,7 @@ use homeport_ebpf::{
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
 };
 
-use super::{App, outbox::Told};
+use super::{App, outbox::Told, sweep_time::SweepTime};
 use crate::{
     alert::{ExceptionLedger, Kind, Transition},
     clock::{KernelTime, WallTime},
@@ -25,7 +25,7 @@ use crate::{
     },
     geo::{Locate as _, locator::Locator},
     policy::{Judge as _, PolicySet, Subject, Verdict},
-    probe::{Reading, address, links::Links},
+    probe::{Asides, ProbeError, Reading, address, links::Links},
     record::{finding, person},
 };
 
@@ -108,13 +108,9 @@ impl App {
         self.take_host_events();
         let now = KernelTime::now();
         self.clock = crate::clock::Clock::sample();
-        let mut readings = Vec::new();
-        let waiting = &self.waiting_slots;
-        let result = self.probe.sweep(now, |slot| !waiting.contains(&slot), |reading| readings.push(reading));
-        for reading in &readings {
-            self.take_reading(reading, now);
-        }
-        match result {
+        let started = SweepTime::now();
+        let mut reading_took = SweepTime::default();
+        match self.sweep_slots(now, &mut reading_took) {
             Ok(asides) => {
                 for (key, value) in asides.entries {
                     self.take_aside(&key, &value, now);
@@ -130,9 +126,37 @@ impl App {
         self.owners.retire(now);
         self.count_links(links).await;
         self.look_at_conditions();
+        self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
             self.record_minute(WallTime::now());
         }
+    }
+
+    /// Reads the kernel's counters and takes what grew, in portions: all readings of 100,000 flows at once would be
+    /// the largest thing in memory.
+    fn sweep_slots(&mut self, now: KernelTime, took: &mut SweepTime) -> Result<Asides, ProbeError> {
+        let mut readings = std::mem::take(&mut self.readings);
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let waiting = &self.waiting_slots;
+            let started = SweepTime::now();
+            let result = self.probe.sweep(
+                from,
+                now,
+                |slot| !waiting.contains(&slot),
+                |reading| readings.push(reading),
+            );
+            took.add(started.passed());
+            for reading in readings.drain(..) {
+                self.take_reading(&reading, now);
+            }
+            next = result?;
+        }
+        self.readings = readings;
+        let started = SweepTime::now();
+        let asides = self.probe.sweep_asides()?;
+        took.add(started.passed());
+        Ok(asides)
     }
 
     fn take_reading(&mut self, reading: &Reading, now: KernelTime) {
@@ -189,6 +213,9 @@ impl App {
         };
         if elsewhere && cold.inner == 0 {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
+        } else {
+            let has_owner = observation.key.owner.actor != Actor::Unowned;
+            self.edges.attributed(cold.ifindex, observation.volume.wire_bytes, has_owner);
         }
         let (key, volume) = (observation.key.clone(), observation.volume);
         let approved = self.take_observation(observation, now);
@@ -251,6 +278,12 @@ impl App {
             CLASS_OVERFLOW => (Actor::Unowned, socket, Initiator::Unknown),
             _ => (Actor::Unowned, socket, Initiator::Unknown),
         };
+        match key.class {
+            _ if key.inner != 0 => {}
+            CLASS_CONTROL | CLASS_KERNEL => self.edges.attributed(0, volume.wire_bytes, true),
+            CLASS_OVERFLOW => self.edges.attributed(0, volume.wire_bytes, false),
+            _ => {}
+        }
         let owner = Owner { actor, workload: Workload::default(), quality: Quality::Unknown };
         let observation = Observation {
             key: FlowKey {
@@ -369,21 +402,6 @@ pub(super) fn assess(
     Assessment { located, judgement }
 }
 
-/// The part of the kernel that makes packets of a protocol without a socket: answers, reports, and the outside of
-/// tunnels around its own packets.
-fn kernel_actor(protocol: Protocol) -> Actor {
-    Actor::Kernel(
-        match protocol.0 {
-            1 | 58 => "icmp",
-            2 => "igmp",
-            4 | 17 | 41 | 47 | 50 => tunnel_name(protocol),
-            6 => "tcp",
-            _ => return Actor::Unowned,
-        }
-        .into(),
-    )
-}
-
 /// What the outside of a tunnel is called, by the protocol of its outer packets.
 const fn tunnel_name(protocol: Protocol) -> &'static str {
     match protocol.0 {
@@ -393,6 +411,17 @@ const fn tunnel_name(protocol: Protocol) -> &'static str {
         47 => "gre",
         50 => "esp",
         _ => "tunnel",
+    }
+}
+
+/// The part of the kernel that makes packets of a protocol without a socket.
+fn kernel_actor(protocol: Protocol) -> Actor {
+    match protocol {
+        Protocol::TCP => Actor::Kernel("tcp".into()),
+        Protocol::ICMP | Protocol::ICMPV6 => Actor::Kernel("icmp".into()),
+        Protocol(2) => Actor::Kernel("igmp".into()),
+        // What it puts into a tunnel of its own accord: keys, questions for addresses.
+        _ => Actor::Kernel(tunnel_name(protocol).into()),
     }
 }
 

@@ -226,8 +226,8 @@ fn inherit(sk: *mut bpf_sock, state: *mut SocketState, packet: &Packet) {
     }
     let stamp = maps::listener(sk);
     if !stamp.is_null() {
-        // SAFETY: checked above.
-        state.owner = unsafe { *stamp };
+        // SAFETY: both checked.
+        unsafe { kernel::copy_stamp(stamp, &raw mut state.owner) };
         state.quality = QUALITY_LISTENER;
         state.initiator = INITIATOR_REMOTE;
     }
@@ -315,7 +315,8 @@ fn take(
     } else {
         // SAFETY: checked above.
         let state = unsafe { &*state };
-        cold.owner = state.owner;
+        // SAFETY: both checked.
+        unsafe { kernel::copy_stamp(&raw const state.owner, &raw mut cold.owner) };
         cold.quality = state.quality;
         cold.initiator = state.initiator;
     }

@@ -33,10 +33,10 @@ const SCTP_HEADER: usize = 12;
 /// Link header, one VLAN tag, IPv6 header, TCP header.
 const HEADERS: u32 = 14 + 4 + 40 + 20;
 const AF_PACKET: u32 = 17;
-const AF_INET6: u32 = 10;
 const SOCK_RAW: u32 = 3;
 /// Not kept per destination.
 const CLASS_NONE: u8 = 0;
+const AF_INET6: u32 = 10;
 const BPF_TCP_TIME_WAIT: u32 = 6;
 const BPF_TCP_NEW_SYN_RECV: u32 = 12;
 
@@ -81,21 +81,19 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
     } else if sk.is_null() && came_from == 0 {
         // It came from nowhere: the kernel itself made it.
         (&mut cell.socket, CLASS_KERNEL)
-    } else if sk.is_null() {
-        (&mut cell.forwarded, CLASS_FORWARDED)
-    } else if state == BPF_TCP_TIME_WAIT {
-        (&mut cell.time_wait, CLASS_TIME_WAIT)
-    } else if is_of_another_namespace(sk) {
+    } else if sk.is_null() || is_of_another_namespace(sk) {
         (&mut cell.forwarded, CLASS_FORWARDED)
     } else if family == AF_INET6 && state == BPF_TCP_NEW_SYN_RECV && !sees_answers6() {
         (&mut cell.socket, CLASS_KERNEL)
+    } else if state == BPF_TCP_TIME_WAIT {
+        (&mut cell.time_wait, CLASS_TIME_WAIT)
     } else if is_outside_of_tunnel(skb, sk, l3_at) {
         (&mut cell.tunnel, CLASS_TUNNEL)
     } else {
         (&mut cell.socket, CLASS_NONE)
     };
     // SAFETY: plain fields of the context.
-    let (wire_len, segments) = unsafe { ((*skb).wire_len, (*skb).gso_segs) };
+    let (wire_len, segments, len) = unsafe { ((*skb).wire_len, (*skb).gso_segs, (*skb).len) };
     let frames = if segments > 1 { segments as u64 } else { 1 };
     let mut frame_bytes = wire_len as u64;
     if class == CLASS_TUNNEL && frames > 1 {
@@ -112,6 +110,10 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
     }
     count.frame_bytes += frame_bytes;
     count.frames += frames;
+    if frames > 1 {
+        cell.folded.frame_bytes += frame_bytes - len as u64;
+        cell.folded.frames += frames - 1;
+    }
     let l3_at = match class {
         CLASS_NONE => return,
         CLASS_PACKET => match packet_socket_l3(skb, l3_at) {

@@ -5,6 +5,7 @@
 //! every listener prints `{"listening": ...}` first. What this kernel does not have ends in one line,
 //! `{"impossible": "..."}`, found out by trying.
 
+mod fan;
 mod frame;
 mod impossible;
 mod raw;
@@ -38,6 +39,10 @@ enum Actor {
     UdpSend(udp::Send),
     /// Read datagrams
     UdpSink(udp::Sink),
+    /// Send to very many destinations, as standard input says
+    Fan(fan::Fan),
+    /// Accept very many connections
+    TcpAbsorb(fan::Absorb),
     /// Send through a raw socket
     RawSend(raw::Send),
     /// Send echo requests through a ping socket
@@ -61,6 +66,8 @@ fn main() -> ExitCode {
         Actor::TcpSink(sink) => tcp::sink(&sink),
         Actor::UdpSend(send) => udp::send(&send),
         Actor::UdpSink(sink) => udp::sink(&sink),
+        Actor::Fan(fan) => fan::fan(&fan),
+        Actor::TcpAbsorb(absorb) => fan::absorb(&absorb),
         Actor::RawSend(send) => raw::send(&send),
         Actor::PingSend(ping) => raw::ping(&ping),
         Actor::FrameSend(send) => frame::send(&send),
