@@ -22,6 +22,8 @@ pub struct Flows {
     pub losses: Vec<Loss>,
     /// The edge.
     pub interfaces: Vec<Interface>,
+    /// Frames of local sockets at the edge against bytes with an owner.
+    pub attribution: Attribution,
 }
 
 /// One cause of loss.
@@ -85,6 +87,32 @@ pub struct Interface {
     pub packet: Frames,
     pub time_wait: Frames,
     pub non_ip: Frames,
+    pub folded: Frames,
+    pub balance: Option<Balance>,
+}
+
+/// The card minus the agent, and what explains it.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct Balance {
+    pub residual_bytes: i64,
+    pub residual_frames: i64,
+    pub buffers_bytes: i64,
+    pub dropped_bytes: i64,
+    pub dropped_packets: u64,
+    pub unexplained_bytes: i64,
+    pub unexplained_frames: i64,
+    pub counting: Option<String>,
+}
+
+/// The second identity, in bytes of layer 3.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct Attribution {
+    pub socket: u64,
+    pub owned: u64,
+    pub unnamed: u64,
+    pub rest: i64,
 }
 
 /// Frames of one class, link headers included.
