@@ -7,17 +7,21 @@
 //! | `running` | child processes that end with their owner, and the lines they print |
 //! | `actor` | starts the sending and receiving programs of `src/bin/actor` |
 //! | `settings` | configuration files for the agent |
+//! | `pins` | where agents under test pin their maps |
 //! | `agent` | starts, asks and stops the agent |
 //! | `flows` | what `homeport flows --json` prints |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
 //! | `scene` | a lab with an agent, and the comparison with the network card |
+//! | `campaign` | long runs with figures, and their short versions for the tests |
 //!
 //! All of it needs root, and says so instead of skipping.
 
 pub mod actor;
 pub mod agent;
+pub mod campaign;
 pub mod flows;
 pub mod lab;
+pub mod pins;
 pub mod records;
 pub mod running;
 pub mod scene;

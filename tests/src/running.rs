@@ -60,11 +60,20 @@ impl Running {
     ///
     /// When it ends or hangs without one.
     pub fn line(&mut self) -> Result<Value> {
-        match self.lines.recv_timeout(PATIENCE) {
+        self.line_within(PATIENCE)
+    }
+
+    /// The same for work that takes its time.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn line_within(&mut self, patience: Duration) -> Result<Value> {
+        match self.lines.recv_timeout(patience) {
             Ok(line) => {
                 serde_json::from_str(&line).with_context(|| format!("{} printed {line:?}", self.name))
             }
-            Err(RecvTimeoutError::Timeout) => bail!("{} printed nothing for {PATIENCE:?}", self.name),
+            Err(RecvTimeoutError::Timeout) => bail!("{} printed nothing for {patience:?}", self.name),
             Err(RecvTimeoutError::Disconnected) => {
                 let status = self.child.wait()?;
                 bail!("{} ended with {status} and printed nothing more", self.name)
@@ -116,6 +125,17 @@ impl Running {
         if !status.success() {
             bail!("{} ended with {status}", self.name);
         }
+        Ok(())
+    }
+
+    /// Kills it and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be waited for.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
         Ok(())
     }
 

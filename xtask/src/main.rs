@@ -11,6 +11,7 @@ mod licences;
 mod lint;
 mod packages;
 mod setup;
+mod soak;
 mod spdx;
 mod summary;
 mod test;
@@ -37,6 +38,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure the budgets
     Bench(bench::Args),
+    /// Run a long campaign against the agent: many flows, and what else `soak --help` lists
+    Soak(soak::Args),
     /// Feed arbitrary bytes to the parsers
     Fuzz(fuzz::Args),
     /// Compress a country database into the agent
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(),
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::Soak(args) => soak::run(args),
         Task::Fuzz(args) => fuzz::run(args),
         Task::EmbedDatabase(args) => embed_database::run(args),
     };

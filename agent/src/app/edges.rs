@@ -69,12 +69,13 @@ impl Counters {
 
 /// The cells of the kernel side as terms.
 fn seen(count: &InterfaceCount) -> Seen {
-    let InterfaceCount { socket, forwarded, packet, time_wait, non_ip, folded } = *count;
+    let InterfaceCount { socket, forwarded, packet, tunnel, time_wait, non_ip, folded } = *count;
     let amount = |count: FrameCount| Amount::new(count.frame_bytes, count.frames);
     Seen {
         socket: amount(socket),
         forwarded: amount(forwarded),
         packet: amount(packet),
+        tunnel: amount(tunnel),
         time_wait: amount(time_wait),
         non_ip: amount(non_ip),
         folded: amount(folded),
@@ -156,11 +157,8 @@ impl Edges {
         if ifindex != 0 && !self.attached.contains_key(&ifindex) {
             return;
         }
-        let sum = if has_owner {
-            &mut self.attribution.owned_bytes
-        } else {
-            &mut self.attribution.unnamed_bytes
-        };
+        let sum =
+            if has_owner { &mut self.attribution.owned_bytes } else { &mut self.attribution.unnamed_bytes };
         *sum = sum.saturating_add(wire_bytes);
     }
 

@@ -12,6 +12,7 @@
 //! | file | what for |
 //! |---|---|
 //! | `observe` | readings become observations, judged and alerted on |
+//! | `sweep_time` | how long sweeps take |
 //! | `edges` | interface programs follow the interfaces; counters of both |
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
@@ -31,6 +32,7 @@ mod reload;
 mod service;
 pub mod snapshot;
 mod state;
+mod sweep_time;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -53,7 +55,7 @@ pub use self::{
 };
 use self::{
     edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring, outbox::Outbox,
-    state::StateFile,
+    state::StateFile, sweep_time::SweepTimes,
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
@@ -68,7 +70,7 @@ use crate::{
     },
     geo::{CountryCode, locator::Locator},
     policy::PolicySet,
-    probe::{Probe, ProbeError, ProbeSettings, links::Links},
+    probe::{Probe, ProbeError, ProbeSettings, Reading, links::Links},
     process::{Owners, sockets::Older},
     record::{
         Context, Origin,
@@ -121,6 +123,9 @@ struct App {
     ephemeral_ports: std::ops::RangeInclusive<u16>,
     own_netns: Option<u64>,
     started: WallTime,
+    sweeps: SweepTimes,
+    /// Between sweeps it is empty; kept for its memory.
+    readings: Vec<Reading>,
     /// What the last look at each lasting condition said, so that only changes are told.
     conditions: HashMap<String, String>,
     condition_since: HashMap<String, KernelTime>,
@@ -175,6 +180,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         exact_owners: config.host.exact_owners,
         slots: config.limits.max_sockets,
         ring_bytes: config.limits.ring_mib << 20,
+        pin_dir: config.agent.pin_dir.clone(),
     };
     // Names first: the table of processes is complete when the first packet is counted.
     let older = Older::scan();
@@ -185,7 +191,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
             ProbeError::Cgroup { .. } | ProbeError::Required { .. } | ProbeError::Load(_) => {
                 Exit::Unsupported
             }
-            ProbeError::Map { .. } => Exit::Failure,
+            ProbeError::Map { .. } | ProbeError::Pins(_) => Exit::Failure,
         };
         Failure::new(exit, error)
     })?;
@@ -211,6 +217,8 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         ephemeral_ports: identity::ephemeral_ports(),
         own_netns: crate::probe::own_namespace(probe.namespaces()).ok().flatten(),
         started: WallTime::now(),
+        sweeps: SweepTimes::default(),
+        readings: Vec::new(),
         conditions: HashMap::new(),
         condition_since: HashMap::new(),
         warned_age: HashSet::new(),
@@ -243,6 +251,11 @@ impl App {
     async fn serve(&mut self) -> Result<(), Failure> {
         let mut links = Links::connect()?;
         self.follow_links(&links).await;
+        self.probe.remove_strangers();
+        if let Some(reason) = self.probe.unpinned() {
+            let reason = format!("counting stops whenever the agent does: {reason}");
+            self.degraded("restart", &reason);
+        }
         let (queries_in, mut queries) = mpsc::channel(16);
         // Without a control socket the agent still protects; `flows` and `status` will not answer.
         let _control = match control::serve(&self.config.agent.socket, queries_in) {

@@ -2,18 +2,23 @@
 //!
 //! The loop only collects references; the text is made by the task that serves the client.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{App, edges::Edge, minute::CAUSES};
+use super::{
+    App,
+    edges::Edge,
+    minute::CAUSES,
+    sweep_time::{SweepTime, SweepTimes},
+};
 use crate::{
     clock::{Clock, WallTime},
     flow::{
-        Actor, FlowKey, Sensor, Volume,
+        Actor, FlowKey, Volume,
         class::{Class, OwnerClass, Tally},
-        table::Flow,
+        table::{Flow, TableCounters},
     },
     policy::Verdict,
     reconcile::{Amount, Explained, InterfaceLedger, attribution::Attribution},
@@ -24,8 +29,13 @@ pub const SCHEMA: u32 = 1;
 
 /// A question of a client.
 pub enum Query {
-    /// The flow table.
-    Flows(oneshot::Sender<FlowsSnapshot>),
+    /// The flow table, and what goes with it.
+    Flows {
+        /// Only so many flows, those with the most bytes.
+        limit: Option<u32>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<FlowsSnapshot>,
+    },
 }
 
 /// The flow table at one moment, before it becomes text.
@@ -36,12 +46,15 @@ pub struct FlowsSnapshot {
     host: String,
     policy_hash: Arc<str>,
     flows: Vec<(FlowKey, Flow)>,
+    rows: usize,
+    counters: TableCounters,
     overflow: Vec<(Class, Tally)>,
     totals: Tally,
     losses: Vec<LossRow>,
     interfaces: Vec<(u32, Edge)>,
     attribution: Attribution,
     slots: (u32, u32),
+    sweeps: SweepTimes,
     conditions: Vec<(String, String)>,
 }
 
@@ -55,12 +68,15 @@ pub struct FlowsView {
     pub host: String,
     pub policy_hash: String,
     pub flows: Vec<FlowRow>,
+    pub rows: u64,
+    pub table: TableRow,
     pub overflow: Vec<ClassRow>,
     pub totals: VolumeRow,
     pub losses: Vec<LossRow>,
     pub interfaces: Vec<InterfaceRow>,
     pub attribution: AttributionRow,
     pub slots: SlotsRow,
+    pub sweep: SweepRow,
     pub degraded: Vec<ConditionRow>,
 }
 
@@ -155,6 +171,7 @@ pub struct InterfaceRow {
     pub socket: FrameRow,
     pub forwarded: FrameRow,
     pub packet: FrameRow,
+    pub tunnel: FrameRow,
     pub time_wait: FrameRow,
     pub non_ip: FrameRow,
     pub folded: FrameRow,
@@ -203,6 +220,34 @@ pub struct SlotsRow {
     pub capacity: u32,
 }
 
+/// What became of flows since the start.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct TableRow {
+    pub added: u64,
+    pub retired: u64,
+    pub evicted: u64,
+    pub overflowed_readings: u64,
+}
+
+/// How long the last sweep took, and the longest one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct SweepRow {
+    pub last: SweepTimeRow,
+    pub longest: SweepTimeRow,
+    pub read_last: SweepTimeRow,
+    pub read_longest: SweepTimeRow,
+}
+
+/// Microseconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct SweepTimeRow {
+    pub wall_us: u64,
+    pub processor_us: u64,
+}
+
 /// A part that does not do what it promises.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
@@ -215,11 +260,24 @@ impl App {
     pub(super) fn answer(&self, query: Query) {
         match query {
             // A client that is gone needs no answer.
-            Query::Flows(reply) => drop(reply.send(self.flows_snapshot())),
+            Query::Flows { limit, reply } => drop(reply.send(self.flows_snapshot(limit))),
         }
     }
 
-    fn flows_snapshot(&self) -> FlowsSnapshot {
+    fn largest_flows(&self, limit: Option<u32>) -> impl Iterator<Item = (&FlowKey, &Flow)> {
+        let mut flows: Vec<(&FlowKey, &Flow)> = Vec::new();
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        if limit > 0 {
+            flows.extend(self.table.iter());
+        }
+        if limit < flows.len() {
+            flows.select_nth_unstable_by_key(limit, |(_, flow)| Reverse(flow.total.wire_bytes));
+            flows.truncate(limit);
+        }
+        flows.into_iter()
+    }
+
+    fn flows_snapshot(&self, limit: Option<u32>) -> FlowsSnapshot {
         let losses = self.probe.losses().unwrap_or_default();
         FlowsSnapshot {
             taken: WallTime::now(),
@@ -227,7 +285,9 @@ impl App {
             clock: self.clock,
             host: self.origin.hostname.clone(),
             policy_hash: Arc::clone(self.policies.hash()),
-            flows: self.table.iter().map(|(key, flow)| (key.clone(), flow.clone())).collect(),
+            flows: self.largest_flows(limit).map(|(key, flow)| (key.clone(), flow.clone())).collect(),
+            rows: self.table.len(),
+            counters: self.table.counters(),
             overflow: self.table.overflow().iter().map(|(class, tally)| (class.clone(), *tally)).collect(),
             totals: self.table.totals().sum(),
             losses: CAUSES
@@ -240,9 +300,15 @@ impl App {
             attribution: self.edges.attribution,
             interfaces: self.edges.iter().map(|(index, edge)| (index, edge.clone())).collect(),
             slots: self.probe.slot_use(),
+            sweeps: self.sweeps,
             conditions: self.conditions.iter().map(|(part, reason)| (part.clone(), reason.clone())).collect(),
         }
     }
+}
+
+fn sweep_time_row(time: SweepTime) -> SweepTimeRow {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    SweepTimeRow { wall_us: micros(time.wall), processor_us: micros(time.processor) }
 }
 
 impl FlowsSnapshot {
@@ -256,6 +322,13 @@ impl FlowsSnapshot {
             host: self.host,
             policy_hash: self.policy_hash.to_string(),
             flows: self.flows.iter().map(|(key, flow)| flow_row(key, flow, &clock)).collect(),
+            rows: self.rows as u64,
+            table: TableRow {
+                added: self.counters.added_flows,
+                retired: self.counters.retired_flows,
+                evicted: self.counters.evicted_flows,
+                overflowed_readings: self.counters.overflowed_readings,
+            },
             overflow: self
                 .overflow
                 .iter()
@@ -276,6 +349,12 @@ impl FlowsSnapshot {
                 rest: self.attribution.rest(),
             },
             slots: SlotsRow { in_use: self.slots.0, capacity: self.slots.1 },
+            sweep: SweepRow {
+                last: sweep_time_row(self.sweeps.last),
+                longest: sweep_time_row(self.sweeps.longest),
+                read_last: sweep_time_row(self.sweeps.read_last),
+                read_longest: sweep_time_row(self.sweeps.read_longest),
+            },
             degraded: self
                 .conditions
                 .into_iter()
@@ -302,11 +381,7 @@ fn flow_row(key: &FlowKey, flow: &Flow, clock: &Clock) -> FlowRow {
         protocol: key.protocol.to_string(),
         service_port: key.service_port,
         initiator: key.initiator.as_str().to_owned(),
-        sensor: match key.sensor {
-            Sensor::Socket => "socket",
-            Sensor::Interface => "interface",
-        }
-        .to_owned(),
+        sensor: key.sensor.as_str().to_owned(),
         location: flow.located.location.to_string(),
         country: flow.located.location.country().map(|code| code.to_string()),
         verdict: verdict.to_owned(),
@@ -366,6 +441,7 @@ fn interface_row(index: u32, edge: &Edge) -> InterfaceRow {
         socket: row(edge.seen.socket),
         forwarded: row(edge.seen.forwarded),
         packet: row(edge.seen.packet),
+        tunnel: row(edge.seen.tunnel),
         time_wait: row(edge.seen.time_wait),
         non_ip: row(edge.seen.non_ip),
         folded: row(edge.seen.folded),

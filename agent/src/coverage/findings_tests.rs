@@ -20,14 +20,19 @@ fn bypass_is_one_episode_that_grows_and_ends() {
     let mut findings = findings();
     let opened = findings.interval(&eth0(), Some(&unexplained(1000, 1)), SPAN);
     let [Transition::Open(episode)] = opened.as_slice() else { panic!("{opened:?}") };
-    assert_eq!((episode.level, episode.unseen.bytes, episode.subject.as_str()), (Level::Medium, 1000, "bypass"));
+    assert_eq!(
+        (episode.level, episode.unseen.bytes, episode.subject.as_str()),
+        (Level::Medium, 1000, "bypass")
+    );
     let id = Arc::clone(&episode.id);
     assert_eq!(findings.interval(&eth0(), Some(&unexplained(500, 1)), SPAN), []);
     let updated = findings.interval(&eth0(), Some(&unexplained(500, 1)), SPAN);
     let [Transition::Update(episode, "doubled")] = updated.as_slice() else { panic!("{updated:?}") };
     assert_eq!((episode.unseen.bytes, episode.unseen.frames, &episode.id), (2000, 3, &id));
     let worse = findings.interval(&eth0(), Some(&unexplained(1 << 20, 1000)), SPAN);
-    assert!(matches!(worse.as_slice(), [Transition::Update(episode, "escalated")] if episode.level == Level::High));
+    assert!(
+        matches!(worse.as_slice(), [Transition::Update(episode, "escalated")] if episode.level == Level::High)
+    );
     for _ in 1..QUIET_INTERVALS {
         assert_eq!(findings.interval(&eth0(), None, SPAN), []);
     }

@@ -47,42 +47,48 @@ pub struct Link {
 
 /// Kinds that send through another interface, or nowhere.
 const STACKED_KINDS: &[&str] = &[
-    "bareudp",
     "batadv",
     "bond",
     "bridge",
     "dummy",
-    "erspan",
-    "geneve",
-    "gre",
-    "gretap",
-    "gtp",
     "hsr",
     "ifb",
-    "ip6erspan",
-    "ip6gre",
-    "ip6gretap",
-    "ip6tnl",
-    "ipip",
     "ipvlan",
     "ipvtap",
-    "l2tpeth",
     "macsec",
     "macvlan",
     "macvtap",
     "netdevsim",
     "nlmon",
     "openvswitch",
-    "ovpn",
-    "sit",
     "team",
-    "tun",
     "vcan",
     "vlan",
     "vrf",
+    "vxcan",
+];
+
+/// Devices that put packets into other packets, by their kind. What enters one is told with its inner destination;
+/// what leaves the host, and is counted, is the outer packet.
+pub const TUNNEL_KINDS: &[&str] = &[
+    "amt",
+    "bareudp",
+    "erspan",
+    "geneve",
+    "gre",
+    "gretap",
+    "gtp",
+    "ip6erspan",
+    "ip6gre",
+    "ip6gretap",
+    "ip6tnl",
+    "ipip",
+    "l2tpeth",
+    "ovpn",
+    "sit",
+    "tun",
     "vti",
     "vti6",
-    "vxcan",
     "vxlan",
     "wireguard",
     "xfrm",
@@ -137,7 +143,7 @@ pub fn judge(link: &Link) -> Result<&'static str, &'static str> {
     if !link.up {
         return Err("down");
     }
-    if STACKED_KINDS.contains(&link.kind.as_str()) {
+    if STACKED_KINDS.contains(&link.kind.as_str()) || TUNNEL_KINDS.contains(&link.kind.as_str()) {
         return Err("sends through another interface");
     }
     if link.kind == "veth" || link.kind == "netkit" {
@@ -214,8 +220,7 @@ mod tests {
         assert_eq!(judge_all(vec![veth.clone(), vlan]), [true, false]);
 
         let bond = Some("bond".to_owned());
-        let port =
-            |index| Link { index, controller: Some(9), controller_kind: bond.clone(), ..link("veth") };
+        let port = |index| Link { index, controller: Some(9), controller_kind: bond.clone(), ..link("veth") };
         let above = Link { index: 9, ..link("bond") };
         let tagged = with_address("192.0.2.1", Link { index: 10, lower: Some(9), ..link("vlan") });
         assert_eq!(judge_all(vec![port(2), port(3), above, tagged]), [true, true, false, false]);

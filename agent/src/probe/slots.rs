@@ -4,15 +4,18 @@
 //! by events in between, from the same baseline, so each byte is read exactly once. How a slot changes hands
 //! without losing or doubling a byte is told in `homeport_ebpf::slot`.
 
-use std::{io, os::fd::BorrowedFd, time::Duration};
+use std::{collections::HashSet, io, os::fd::BorrowedFd};
 
-use homeport_ebpf::slot::{IndexKey, SlotCold, SlotHot, slot_ref};
+use homeport_ebpf::slot::{CLOSED_MANY, IndexKey, SlotCold, SlotHot, slot_ref};
 
-use super::sys::{self, SlotArray};
+use super::{
+    reclaim::{IDLE_LIMIT, Pressure},
+    sys::{self, SlotArray},
+};
 use crate::{clock::KernelTime, flow::Volume};
 
-/// A slot that was silent for so long is taken back, even if its socket lives on: its next packet takes another.
-const IDLE_LIMIT: Duration = Duration::from_secs(120);
+/// Readings taken before others get their turn: whoever takes them keeps no more than so many.
+const MAX_READINGS: usize = 1024;
 
 /// What a slot counted since it was read last.
 #[derive(Clone, Debug)]
@@ -59,6 +62,9 @@ pub(super) struct Slots {
     array: SlotArray,
     baselines: Vec<Baseline>,
     in_use: u32,
+    pressure: Pressure,
+    /// Cookies of sockets that are gone and had slots for many destinations.
+    gone: HashSet<u64>,
 }
 
 impl Slots {
@@ -69,7 +75,32 @@ impl Slots {
             array.set_generation(slot, 1);
             sys::push(free, &slot)?;
         }
-        Ok(Self { array, baselines: vec![Baseline::default(); len as usize], in_use: 0 })
+        Ok(Self {
+            array,
+            baselines: vec![Baseline::default(); len as usize],
+            in_use: 0,
+            pressure: Pressure::default(),
+            gone: HashSet::new(),
+        })
+    }
+
+    /// Maps slots in which counting went on, from where they stand now.
+    pub(super) fn resume(slots: BorrowedFd<'_>, len: u32) -> io::Result<Self> {
+        let array = SlotArray::new(slots, len)?;
+        let now = KernelTime::now();
+        let baselines = (0..len)
+            .map(|slot| {
+                let hot = array.hot(slot);
+                Baseline {
+                    wire_bytes: hot.wire_bytes,
+                    payload_bytes: hot.payload_bytes,
+                    packets: hot.packets,
+                    last_growth: now,
+                    phase: if hot.active == 0 { Phase::Free } else { Phase::Live },
+                }
+            })
+            .collect();
+        Ok(Self { array, baselines, in_use: 0, pressure: Pressure::default(), gone: HashSet::new() })
     }
 
     /// Slots in use at the last sweep.
@@ -99,18 +130,27 @@ impl Slots {
             .then(|| self.array.cold(slot).quality)
     }
 
-    /// Reads everything that grew since the last sweep, and takes back what ended or fell silent. Slots that are
-    /// not `ready` are left for the next sweep.
+    /// Reads what grew since the last sweep, and takes back what ended or fell silent. Slots that are not `ready` are
+    /// left for the next sweep.
+    ///
+    /// Begins with slot `from`, and ends after some readings: a whole sweep begins with 0, and goes on with what is
+    /// returned until that is `None`.
     pub(super) fn sweep(
         &mut self,
-        index: BorrowedFd<'_>,
-        free: BorrowedFd<'_>,
+        (index, free): (BorrowedFd<'_>, BorrowedFd<'_>),
+        from: u32,
         now: KernelTime,
         ready: impl Fn(u32) -> bool,
         mut take: impl FnMut(Reading),
-    ) -> io::Result<()> {
-        self.in_use = 0;
-        for slot in 0..self.array.len() {
+    ) -> io::Result<Option<u32>> {
+        if from == 0 {
+            self.in_use = 0;
+        }
+        let mut n_readings = 0;
+        for slot in from..self.array.len() {
+            if n_readings == MAX_READINGS {
+                return Ok(Some(slot));
+            }
             let hot = self.array.hot(slot);
             let baseline = self.baselines[slot as usize];
             if hot.active == 0 {
@@ -131,20 +171,61 @@ impl Slots {
                 continue;
             }
             let grown = hot.packets != baseline.packets;
-            if grown || matches!(baseline.phase, Phase::Free | Phase::Fresh) {
+            // An end is told, even of a socket that has been silent.
+            let ended = hot.closed != 0 && baseline.phase != Phase::Retiring;
+            if grown || ended || matches!(baseline.phase, Phase::Free | Phase::Fresh) {
                 take(self.take_reading(slot, hot, now));
+                n_readings += 1;
             }
             match baseline.phase {
                 Phase::Retiring => self.free(slot, &hot, index, free)?,
                 // What came after the reading is read before it is freed.
-                _ if hot.closed != 0 => self.retire(slot, hot.generation),
-                Phase::Live if !grown && now.since(baseline.last_growth) > IDLE_LIMIT => {
+                _ if ended => {
+                    if hot.closed == CLOSED_MANY {
+                        self.gone.insert(self.array.cold(slot).cookie);
+                    }
                     self.retire(slot, hot.generation);
                 }
-                Phase::Free | Phase::Fresh | Phase::Live => {}
+                Phase::Live if !grown => {
+                    let silent = now.since(baseline.last_growth);
+                    if silent > IDLE_LIMIT {
+                        self.retire(slot, hot.generation);
+                    } else {
+                        self.pressure.held();
+                        self.pressure.silent(silent);
+                    }
+                }
+                Phase::Free | Phase::Fresh | Phase::Live => self.pressure.held(),
             }
         }
-        Ok(())
+        self.make_room(now);
+        Ok(None)
+    }
+
+    /// Takes back what is silent the longest when slots run short, and marks the slots of sockets that are gone, of
+    /// which the programs mark only one.
+    fn make_room(&mut self, now: KernelTime) {
+        let limit = std::mem::take(&mut self.pressure).idle_limit(self.array.len());
+        let gone = std::mem::take(&mut self.gone);
+        if limit == IDLE_LIMIT && gone.is_empty() {
+            return;
+        }
+        for slot in 0..self.array.len() {
+            let Baseline { phase: Phase::Live, last_growth, .. } = self.baselines[slot as usize] else {
+                continue;
+            };
+            if !gone.is_empty() {
+                let hot = self.array.hot(slot);
+                if hot.closed == 0 && hot.indexed != 0 && gone.contains(&self.array.cold(slot).cookie) {
+                    // The next sweep reads it for the last time, as any that was marked by the programs.
+                    self.array.set_closed(slot);
+                    continue;
+                }
+            }
+            if limit < IDLE_LIMIT && now.since(last_growth) >= limit {
+                self.retire(slot, self.array.hot(slot).generation);
+            }
+        }
     }
 
     /// Stops or resumes the events of a slot.
@@ -163,6 +244,9 @@ impl Slots {
             payload_bytes: hot.payload_bytes.wrapping_sub(baseline.payload_bytes),
             packets: hot.packets.wrapping_sub(baseline.packets),
         };
+        if matches!(baseline.phase, Phase::Free | Phase::Fresh) {
+            self.pressure.begun();
+        }
         let phase = if baseline.phase == Phase::Retiring { Phase::Retiring } else { Phase::Live };
         *baseline = Baseline {
             wire_bytes: hot.wire_bytes,
@@ -200,7 +284,7 @@ impl Slots {
                 taken_for: hot.taken_for,
                 remote_port: hot.remote_port,
                 protocol: hot.protocol,
-                _pad: 0,
+                via: hot.via,
             };
             let old = slot_ref(slot, hot.generation.wrapping_sub(1));
             // Another slot may have taken the place in the index.

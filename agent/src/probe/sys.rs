@@ -1,7 +1,10 @@
-//! The system calls that aya does not wrap: batched map operations, mapped arrays, the network namespace cookie.
+//! The system calls that aya does not wrap: batched map operations, mapped arrays, pins and links, the network
+//! namespace cookie.
 //!
-//! This is the only file of the agent with unsafe code, behind functions that cannot be misused: sizes come from
+//! This is the only room of the agent with unsafe code, behind functions that cannot be misused: sizes come from
 //! the types, lengths from the slices, and every type read from the kernel is [`Plain`].
+
+pub(super) mod objects;
 
 use std::{
     io,
@@ -50,12 +53,17 @@ struct BatchAttr {
 }
 
 fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
-    // SAFETY: `attr` is one of the two structures above, a prefix of `union bpf_attr` as `size` says; the pointers
-    // in it were made from live slices or values by the callers in this file.
+    bpf_raw(command, attr).map(drop)
+}
+
+/// The same with what the kernel returns, a new descriptor for some commands.
+fn bpf_raw<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` is one of the structures called `...Attr` in this room, a prefix of `union bpf_attr` as `size`
+    // says; the pointers in it were made from live slices or values by the callers in this room.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>() as libc::c_uint)
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn fd_number(map: impl AsFd) -> u32 {
@@ -332,6 +340,13 @@ impl SlotArray {
         // SAFETY: a field of a live element.
         let field = unsafe { AtomicU8::from_ptr(&raw mut (*self.hot_at(slot)).active) };
         field.store(0, Ordering::Release);
+    }
+
+    /// The socket is gone.
+    pub(super) fn set_closed(&self, slot: u32) {
+        // SAFETY: a field of a live element.
+        let field = unsafe { AtomicU8::from_ptr(&raw mut (*self.hot_at(slot)).closed) };
+        field.store(homeport_ebpf::slot::CLOSED, Ordering::Relaxed);
     }
 
     /// Whether anybody waits for events of this slot.

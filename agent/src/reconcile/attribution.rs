@@ -23,7 +23,8 @@ impl Attribution {
     /// What `tc` saw of local sockets and the socket ledger did not: bytes with a destination, but without owner.
     /// Negative: the ledger counted what did not take the interface it began with.
     pub fn rest(&self) -> i64 {
-        let rest = i128::from(self.socket_bytes) - i128::from(self.owned_bytes) - i128::from(self.unnamed_bytes);
+        let rest =
+            i128::from(self.socket_bytes) - i128::from(self.owned_bytes) - i128::from(self.unnamed_bytes);
         i64::try_from(rest).unwrap_or(if rest < 0 { i64::MIN } else { i64::MAX })
     }
 

@@ -99,10 +99,10 @@ impl Comparison {
     /// True when everything is explained, within the tolerance.
     pub fn is_balanced(&self) -> bool {
         let Difference { bytes, frames } = self.unexplained;
-        let within = |value: i64, over: u64, under: u64| {
-            value.unsigned_abs() <= if value > 0 { over } else { under }
-        };
-        within(bytes, self.over.bytes, self.under.bytes) && within(frames, self.over.frames, self.under.frames)
+        let within =
+            |value: i64, over: u64, under: u64| value.unsigned_abs() <= if value > 0 { over } else { under };
+        within(bytes, self.over.bytes, self.under.bytes)
+            && within(frames, self.over.frames, self.under.frames)
     }
 
     /// The part of the unexplained bytes that is beyond the tolerance, and therefore certain; signed like them.
@@ -192,7 +192,8 @@ fn explain_drops(rest: Difference, dropped: u64, limits: Limits) -> Difference {
     // At least the headers, at most what fits; frames that the card counts in another way than we do may be
     // missing as bytes only.
     let least_bytes = frames.saturating_mul(MIN_FRAME);
-    let most_bytes = number(dropped.saturating_mul(longest)).min(frames.max(1).saturating_mul(number(longest)));
+    let most_bytes =
+        number(dropped.saturating_mul(longest)).min(frames.max(1).saturating_mul(number(longest)));
     Difference::new(-missing.bytes.clamp(least_bytes, most_bytes.max(least_bytes)), -frames)
 }
 

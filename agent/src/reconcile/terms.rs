@@ -14,6 +14,8 @@ pub struct Seen {
     /// See [`TERMS`].
     pub packet: Amount,
     /// See [`TERMS`].
+    pub tunnel: Amount,
+    /// See [`TERMS`].
     pub time_wait: Amount,
     /// See [`TERMS`].
     pub non_ip: Amount,
@@ -34,7 +36,7 @@ pub struct Term {
 }
 
 /// Every term, in the order in which they are told.
-pub static TERMS: [Term; 5] = [
+pub static TERMS: [Term; 6] = [
     Term {
         name: "socket",
         definition: "IP frames that a local socket sent, of user space or of the kernel itself",
@@ -49,6 +51,11 @@ pub static TERMS: [Term; 5] = [
         name: "packet",
         definition: "frames of packet sockets (AF_PACKET), whatever is in them",
         of: |seen| seen.packet,
+    },
+    Term {
+        name: "tunnel",
+        definition: "outer frames of tunnels made on this host that carry a local socket's packet",
+        of: |seen| seen.tunnel,
     },
     Term {
         name: "time_wait",
@@ -74,6 +81,7 @@ impl Seen {
             socket: self.socket.since(earlier.socket),
             forwarded: self.forwarded.since(earlier.forwarded),
             packet: self.packet.since(earlier.packet),
+            tunnel: self.tunnel.since(earlier.tunnel),
             time_wait: self.time_wait.since(earlier.time_wait),
             non_ip: self.non_ip.since(earlier.non_ip),
             folded: self.folded.since(earlier.folded),
@@ -101,10 +109,11 @@ mod tests {
             socket: one(1),
             forwarded: one(2),
             packet: one(4),
+            tunnel: one(32),
             time_wait: one(8),
             non_ip: one(16),
             folded: one(1000),
         };
-        assert_eq!(seen.total(), Amount::new(31, 5));
+        assert_eq!(seen.total(), Amount::new(63, 6));
     }
 }

@@ -411,12 +411,8 @@ fn a_minute_says_what_left_by_class_and_whether_that_is_all() {
 
 #[test]
 fn an_empty_minute_is_written_and_invents_no_numbers() {
-    let silent = Interface {
-        name: "eth0".to_owned(),
-        balance: None,
-        unexplained_bytes_total: 0,
-        counter_resets: 1,
-    };
+    let silent =
+        Interface { name: "eth0".to_owned(), balance: None, unexplained_bytes_total: 0, counter_resets: 1 };
     for interfaces in [Vec::new(), vec![silent]] {
         let record = with_context(|context| interval(context, minute(Totals::default(), interfaces)));
         let value = serde_json::to_value(record).expect("JSON");

@@ -11,9 +11,11 @@ mod latency;
 mod output;
 mod owner;
 mod reconcile;
+mod restart;
 mod scanner;
 mod socketless;
 mod tcp;
+mod tunnel;
 mod udp;
 
 use std::net::SocketAddr;

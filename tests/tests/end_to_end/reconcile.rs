@@ -85,7 +85,10 @@ fn frames_past_the_queue_are_a_finding_with_their_exact_bytes() {
         let last = episodes[0].last();
         episodes[0].check_complete()?;
         ensure!(extra(last)["subject"] == "bypass" && extra(last)["interface"] == "eth0", "{last:#}");
-        ensure!(extra(last)["residual_packets"] == 100 && extra(last)["certain_bytes"] == BYPASSED_BYTES, "{last:#}");
+        ensure!(
+            extra(last)["residual_packets"] == 100 && extra(last)["certain_bytes"] == BYPASSED_BYTES,
+            "{last:#}"
+        );
         let residual = summed(&records, "eth0", "/residual_bytes");
         ensure!(residual == BYPASSED_BYTES, "{residual} in the interval records");
         let missed: i64 = records
@@ -105,10 +108,9 @@ fn count_intervals(records: &Records) -> usize {
 fn frames_that_a_queue_drops_are_explained_and_no_finding() {
     scene(&short_intervals(), |scene| {
         // The bucket holds thirty datagrams, and the queue another thirty.
-        scene.lab.shell(
-            Host::Storage,
-            "tc qdisc replace dev eth0 root tbf rate 200kbit burst 31kb limit 31kb",
-        )?;
+        scene
+            .lab
+            .shell(Host::Storage, "tc qdisc replace dev eth0 root tbf rate 200kbit burst 31kb limit 31kb")?;
         let at = sink_at(Host::Foreign, Family::V4);
         let _sink = scene.lab.listener(Host::Foreign, "udp-sink", at, "")?;
         let card = scene.lab.nic()?;

@@ -4,6 +4,7 @@
 //! not always the one that sends on it. Every process that sent prints one line, `{"pid": ..., "bytes": ...}`;
 //! every listener prints `{"listening": ...}` first.
 
+mod fan;
 mod scan;
 mod sys;
 mod tcp;
@@ -31,6 +32,10 @@ enum Actor {
     UdpSend(udp::Send),
     /// Read datagrams
     UdpSink(udp::Sink),
+    /// Send to very many destinations, as standard input says
+    Fan(fan::Fan),
+    /// Accept very many connections
+    TcpAbsorb(fan::Absorb),
     /// Knock at ports, send nothing
     Scan(scan::Scan),
 }
@@ -44,6 +49,8 @@ fn main() -> ExitCode {
         Actor::TcpSink(sink) => tcp::sink(&sink),
         Actor::UdpSend(send) => udp::send(&send),
         Actor::UdpSink(sink) => udp::sink(&sink),
+        Actor::Fan(fan) => fan::fan(&fan),
+        Actor::TcpAbsorb(absorb) => fan::absorb(&absorb),
         Actor::Scan(scan) => scan::scan(&scan),
     };
     match outcome {

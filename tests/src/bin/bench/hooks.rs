@@ -48,6 +48,7 @@ pub(crate) fn load(lab: &Lab) -> Result<Probe> {
         exact_owners: true,
         slots: SLOTS,
         ring_bytes: RING_BYTES,
+        pin_dir: None,
     };
     let probe =
         Probe::load(&settings).context("load the programs (the bench needs Linux 6.6 with BTF, and root)")?;
@@ -191,7 +192,7 @@ fn read(mut probe: Probe, stop: &AtomicBool, seen: &Mutex<Seen>) -> Result<Probe
         }
         if Instant::now() >= sweep_at {
             sweep_at += Duration::from_secs(1);
-            probe.sweep(KernelTime::now(), |_| true, |_| new.readings += 1)?;
+            probe.sweep_all(KernelTime::now(), |_| new.readings += 1)?;
         }
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.latencies_ns.append(&mut new.latencies_ns);
