@@ -125,6 +125,7 @@ impl App {
         self.table.retire(now);
         self.owners.retire(now);
         self.count_links(links).await;
+        self.look_at_attachments(links).await;
         self.look_at_conditions();
         self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {

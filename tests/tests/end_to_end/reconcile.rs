@@ -84,7 +84,7 @@ fn frames_past_the_queue_are_a_finding_with_their_exact_bytes() {
         ensure!(episodes.len() == 1, "one finding expected: {episodes:#?}");
         let last = episodes[0].last();
         episodes[0].check_complete()?;
-        ensure!(extra(last)["subject"] == "bypass" && extra(last)["interface"] == "eth0", "{last:#}");
+        ensure!(extra(last)["subject"] == "bypass" && extra(last)["place"] == "eth0", "{last:#}");
         ensure!(
             extra(last)["residual_packets"] == 100 && extra(last)["certain_bytes"] == BYPASSED_BYTES,
             "{last:#}"
