@@ -17,6 +17,7 @@
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
 //! | `minute` | the interval record, coverage and losses |
+//! | `watch` | what is attached is looked after, and repaired |
 //! | `outbox` | records on their way to the writer |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a restart |
@@ -33,6 +34,7 @@ mod service;
 pub mod snapshot;
 mod state;
 mod sweep_time;
+mod watch;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -55,7 +57,7 @@ pub use self::{
 };
 use self::{
     edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring, outbox::Outbox,
-    state::StateFile, sweep_time::SweepTimes,
+    state::StateFile, sweep_time::SweepTimes, watch::Watch,
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
@@ -105,6 +107,7 @@ struct App {
     episodes: Episodes,
     exceptions: ExceptionLedger,
     findings: Findings,
+    watch: Watch,
     clock: Clock,
     origin: Origin,
     booted: Option<WallTime>,
@@ -206,6 +209,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         }),
         episodes: Episodes::new(episode_settings(&config), named.clone()),
         findings: Findings::new(named),
+        watch: Watch::default(),
         outbox: Outbox::start(writer),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,

@@ -125,6 +125,7 @@ impl App {
         self.table.retire(now);
         self.owners.retire(now);
         self.count_links(links).await;
+        self.look_at_attachments(links).await;
         self.look_at_conditions();
         self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
@@ -211,9 +212,11 @@ impl App {
             (0, _) | (_, None) => self.edges.is_elsewhere(local.ip()),
             (namespace, Some(own)) => namespace != own,
         };
-        if elsewhere && cold.inner == 0 {
+        // What goes into a tunnel of this host is counted at the edge by its outer frames.
+        let inner = cold.inner != 0;
+        if elsewhere && !inner {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
-        } else {
+        } else if !inner {
             let has_owner = observation.key.owner.actor != Actor::Unowned;
             self.edges.attributed(cold.ifindex, observation.volume.wire_bytes, has_owner);
         }
