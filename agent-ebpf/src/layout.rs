@@ -185,14 +185,16 @@ pub enum Field {
     LiveAside = 39,
     LossSize = 40,
     LossCauses = 41,
+    /// When the maps were made, nanoseconds since 1970: tells them from any others.
+    Identity = 42,
 }
 
-/// Where the fields are in the maps of this build. `namespace`: see [`Field::Namespace`].
-pub const fn table(hash: u64, namespace: u64) -> [u64; TABLE_ENTRIES as usize] {
+/// Where the fields are in the maps of this build. `namespace` and `identity`: see [`Field`].
+pub const fn table(hash: u64, namespace: u64, identity: u64) -> [u64; TABLE_ENTRIES as usize] {
     let hot = offset_of!(Slot, hot);
     let cold = offset_of!(Slot, cold);
     let owner = cold + offset_of!(SlotCold, owner);
-    let entries: [(Field, u64); 42] = [
+    let entries: [(Field, u64); 43] = [
         (Field::Magic, MAGIC),
         (Field::Hash, hash),
         (Field::Namespace, namespace),
@@ -235,6 +237,7 @@ pub const fn table(hash: u64, namespace: u64) -> [u64; TABLE_ENTRIES as usize] {
         (Field::LiveAside, offset_of!(Live, aside) as u64),
         (Field::LossSize, size_of::<LossCell>() as u64),
         (Field::LossCauses, LOSS_CAUSES as u64),
+        (Field::Identity, identity),
     ];
     let mut table = [0; TABLE_ENTRIES as usize];
     let mut idx = 0;
@@ -265,7 +268,7 @@ pub const fn hash(slots: u32, flow_ring_bytes: u32) -> u64 {
         sum.add(shape.flags as u64);
         idx += 1;
     }
-    let table = table(0, 0);
+    let table = table(0, 0, 0);
     let mut idx = 0;
     while idx < table.len() {
         sum.add(table[idx]);
@@ -354,7 +357,7 @@ mod tests {
 
     #[test]
     fn the_table_says_where_fields_are() {
-        let table = table(7, 9);
+        let table = table(7, 9, 11);
         assert_eq!(table[Field::Magic as usize], MAGIC);
         assert_eq!((table[Field::Hash as usize], table[Field::Namespace as usize]), (7, 9));
         assert_eq!(table[Field::SlotSize as usize], size_of::<Slot>() as u64);

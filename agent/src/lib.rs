@@ -22,6 +22,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod exit;
+mod fixed_text;
 pub mod flow;
 pub mod geo;
 pub mod policy;

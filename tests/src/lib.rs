@@ -11,12 +11,14 @@
 //! | `agent` | starts, asks and stops the agent |
 //! | `flows` | what `homeport flows --json` prints |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
+//! | `campaign` | restarts at random moments, and the sum of all records |
 //! | `scene` | a lab with an agent, and the comparison with the network card |
 //!
 //! All of it needs root, and says so instead of skipping.
 
 pub mod actor;
 pub mod agent;
+pub mod campaign;
 pub mod flows;
 pub mod lab;
 pub mod pins;

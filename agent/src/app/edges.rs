@@ -11,6 +11,7 @@ use std::{
 };
 
 use homeport_ebpf::aside::InterfaceCount;
+use serde::{Deserialize, Serialize};
 
 use super::App;
 use crate::{
@@ -40,8 +41,19 @@ pub(super) struct Edge {
     pub(super) at_minute: (Counters, u64),
 }
 
+/// What the next agent must know of an interface to go on with its interval.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SavedEdge {
+    pub(super) index: u32,
+    pub(super) name: String,
+    since: WallTime,
+    nic_first: Counters,
+    pub(super) nic: Counters,
+    at_minute: (Counters, u64),
+}
+
 /// What a driver counts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Counters {
     pub(super) bytes: u64,
     pub(super) packets: u64,
@@ -79,10 +91,13 @@ pub(super) struct Edges {
     mtus: HashMap<u32, u32>,
     own_addresses: HashSet<IpAddr>,
     destinations: HashMap<IpAddr, Destination>,
+    /// Interfaces of an agent before this one, until they are attached.
+    earlier: Vec<SavedEdge>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Destination {
+/// What left for one destination without a local socket, and with one elsewhere on this host.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Destination {
     elsewhere: Volume,
     forwarded: Volume,
     reported: Volume,
@@ -96,6 +111,32 @@ const QUIET_SWEEPS: u32 = 30;
 impl Edges {
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Edge)> {
         self.attached.iter().map(|(index, edge)| (*index, edge))
+    }
+
+    /// What the next agent must know.
+    pub(super) fn save(&self) -> Vec<SavedEdge> {
+        self.attached
+            .iter()
+            .map(|(index, edge)| SavedEdge {
+                index: *index,
+                name: edge.name.clone(),
+                since: edge.since,
+                nic_first: edge.nic_first,
+                nic: edge.nic,
+                at_minute: edge.at_minute,
+            })
+            .chain(self.earlier.iter().cloned())
+            .collect()
+    }
+
+    pub(super) const fn destinations(&self) -> &HashMap<IpAddr, Destination> {
+        &self.destinations
+    }
+
+    /// Goes on with what an agent before this one knew.
+    pub(super) fn restore(&mut self, edges: Vec<SavedEdge>, destinations: HashMap<IpAddr, Destination>) {
+        self.earlier = edges;
+        self.destinations = destinations;
     }
 
     /// Ends an interval: counters from here on belong to the next.
@@ -230,16 +271,21 @@ impl App {
 
     fn attached(&mut self, link: &Link, reason: &str) {
         let counters = Counters::of(link);
+        let earlier = self.edges.earlier.iter().position(|edge| {
+            // An interface made anew counts from zero.
+            edge.index == link.index && edge.name == link.name && edge.nic.bytes <= counters.bytes
+        });
+        let earlier = earlier.map(|idx| self.edges.earlier.swap_remove(idx));
         let count = self.probe.interface_count(link.index).unwrap_or_default();
         tracing::info!(interface = link.name, index = link.index, reason, "counting frames at the edge");
         self.edges.attached.insert(
             link.index,
             Edge {
                 name: link.name.clone(),
-                since: WallTime::now(),
-                nic_first: counters,
+                since: earlier.as_ref().map_or_else(WallTime::now, |edge| edge.since),
+                nic_first: earlier.as_ref().map_or(counters, |edge| edge.nic_first),
                 nic: counters,
-                at_minute: (counters, counted_bytes(&count)),
+                at_minute: earlier.map_or((counters, counted_bytes(&count)), |edge| edge.at_minute),
                 count,
             },
         );

@@ -418,10 +418,32 @@ fn every_lifecycle_event_has_its_shape() {
                 policies: vec!["storage".to_owned()],
                 databases: vec![database.clone()],
                 not_covered: vec!["AF_XDP sockets".to_owned()],
+                resumed: Some(lifecycle::Resumed { epoch: 4_711, away_ms: 2_500, bytes: 1_048_576 }),
             },
             3,
         ),
-        ("stop", Event::Stop { reason: "SIGTERM".to_owned(), drained: true }, 4),
+        (
+            "stop",
+            Event::Stop {
+                reason: "SIGTERM".to_owned(),
+                drained: true,
+                counting_continues: true,
+                open_episodes: 2,
+            },
+            4,
+        ),
+        (
+            "counting-gap",
+            Event::CountingGap(lifecycle::CountingGap {
+                cause: "reboot",
+                from: 1_772_323_200_000,
+                to: 1_772_323_290_123,
+                detail: "the host was booted, and counting began anew".to_owned(),
+                booted: Some(1_772_323_230_000),
+                interfaces: vec![lifecycle::GapInterface { name: "eth0".to_owned(), nic_bytes: 4_096 }],
+            }),
+            99,
+        ),
         (
             "policy-change",
             Event::PolicyChange {

@@ -5,6 +5,7 @@
 //! every listener prints `{"listening": ...}` first.
 
 mod scan;
+mod stream;
 mod sys;
 mod tcp;
 mod udp;
@@ -31,6 +32,8 @@ enum Actor {
     UdpSend(udp::Send),
     /// Read datagrams
     UdpSink(udp::Sink),
+    /// Send until told to end
+    Stream(stream::Stream),
     /// Knock at ports, send nothing
     Scan(scan::Scan),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Actor::TcpSink(sink) => tcp::sink(&sink),
         Actor::UdpSend(send) => udp::send(&send),
         Actor::UdpSink(sink) => udp::sink(&sink),
+        Actor::Stream(stream) => stream::stream(&stream),
         Actor::Scan(scan) => scan::scan(&scan),
     };
     match outcome {

@@ -63,13 +63,13 @@ pub(crate) fn push(push: &Push) -> Result<()> {
 }
 
 /// Says that no more comes, and waits until the peer has read it all.
-fn finish(mut stream: TcpStream) -> Result<()> {
+pub(crate) fn finish(mut stream: TcpStream) -> Result<()> {
     stream.shutdown(Shutdown::Write)?;
     stream.read_to_end(&mut Vec::new()).context("wait for the peer")?;
     Ok(())
 }
 
-fn send_bytes(stream: &mut TcpStream, bytes: u64) -> Result<u64> {
+pub(crate) fn send_bytes(stream: &mut TcpStream, bytes: u64) -> Result<u64> {
     let buffer = [b'x'; BUFFER_BYTES];
     let mut left = bytes;
     while left > 0 {
