@@ -13,6 +13,8 @@ pub const CLASS_OVERFLOW: u8 = 2;
 pub const CLASS_FORWARDED: u8 = 3;
 /// Frames at an edge interface from a packet socket.
 pub const CLASS_PACKET: u8 = 4;
+/// Frames at an edge interface that carry the packet of a local socket inside another one: the outside of a tunnel.
+pub const CLASS_TUNNEL: u8 = 6;
 /// ACKs of connections in TIME-WAIT, which kernels from 6.18 on show to the interface only.
 pub const CLASS_TIME_WAIT: u8 = 5;
 
@@ -28,8 +30,10 @@ pub struct AsideKey {
     pub protocol: u8,
     /// `CLASS_*`.
     pub class: u8,
+    /// Non-zero: on its way into a tunnel of this host, whose outer packet is counted as well.
+    pub inner: u8,
     /// Zero.
-    pub _pad: [u8; 2],
+    pub _pad: u8,
 }
 
 /// Value.
@@ -64,10 +68,15 @@ pub struct InterfaceCount {
     pub forwarded: FrameCount,
     /// Frames of packet sockets.
     pub packet: FrameCount,
+    /// Outer frames of tunnels that carry a local socket's packet.
+    pub tunnel: FrameCount,
     /// ACKs in TIME-WAIT.
     pub time_wait: FrameCount,
     /// Frames that are not IP: ARP, LLDP...
     pub non_ip: FrameCount,
+    /// Of all those, what a card does not count that counts a large buffer once instead of its segments: the
+    /// frames beyond the first, and their headers. Virtual cables and virtual cards do.
+    pub folded: FrameCount,
 }
 
 // SAFETY: repr(C), integers and byte arrays only, padding explicit (sizes below).
@@ -79,4 +88,4 @@ unsafe impl Plain for InterfaceCount {}
 
 const _: () = assert!(size_of::<AsideKey>() == 24);
 const _: () = assert!(size_of::<AsideValue>() == 24);
-const _: () = assert!(size_of::<InterfaceCount>() == 80);
+const _: () = assert!(size_of::<InterfaceCount>() == 112);

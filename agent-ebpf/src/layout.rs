@@ -185,8 +185,10 @@ pub enum Field {
     LiveAside = 39,
     LossSize = 40,
     LossCauses = 41,
+    SlotInner = 42,
+    AsideInner = 43,
     /// When the maps were made, nanoseconds since 1970: tells them from any others.
-    Identity = 42,
+    Identity = 44,
 }
 
 /// Where the fields are in the maps of this build. `namespace` and `identity`: see [`Field`].
@@ -194,7 +196,7 @@ pub const fn table(hash: u64, namespace: u64, identity: u64) -> [u64; TABLE_ENTR
     let hot = offset_of!(Slot, hot);
     let cold = offset_of!(Slot, cold);
     let owner = cold + offset_of!(SlotCold, owner);
-    let entries: [(Field, u64); 43] = [
+    let entries: [(Field, u64); 45] = [
         (Field::Magic, MAGIC),
         (Field::Hash, hash),
         (Field::Namespace, namespace),
@@ -237,6 +239,8 @@ pub const fn table(hash: u64, namespace: u64, identity: u64) -> [u64; TABLE_ENTR
         (Field::LiveAside, offset_of!(Live, aside) as u64),
         (Field::LossSize, size_of::<LossCell>() as u64),
         (Field::LossCauses, LOSS_CAUSES as u64),
+        (Field::SlotInner, (cold + offset_of!(SlotCold, inner)) as u64),
+        (Field::AsideInner, offset_of!(AsideKey, inner) as u64),
         (Field::Identity, identity),
     ];
     let mut table = [0; TABLE_ENTRIES as usize];
@@ -278,6 +282,7 @@ pub const fn hash(slots: u32, flow_ring_bytes: u32) -> u64 {
     let private = [
         offset_of!(SlotHot, next_event_at),
         offset_of!(SlotHot, taken_for),
+        offset_of!(SlotHot, via),
         offset_of!(SlotHot, indexed),
         offset_of!(SlotHot, quiet),
         offset_of!(SocketState, slot_ref),
@@ -288,13 +293,16 @@ pub const fn hash(slots: u32, flow_ring_bytes: u32) -> u64 {
         offset_of!(IndexKey, cookie),
         offset_of!(IndexKey, remote),
         offset_of!(IndexKey, taken_for),
+        offset_of!(IndexKey, via),
         offset_of!(Live, known_generation),
         offset_of!(BaselineCopy, mark),
         offset_of!(InterfaceCount, socket),
         offset_of!(InterfaceCount, forwarded),
         offset_of!(InterfaceCount, packet),
+        offset_of!(InterfaceCount, tunnel),
         offset_of!(InterfaceCount, time_wait),
         offset_of!(InterfaceCount, non_ip),
+        offset_of!(InterfaceCount, folded),
         size_of::<FlowEvent>(),
         offset_of!(FlowEvent, slot),
         offset_of!(FlowEvent, generation),

@@ -34,6 +34,11 @@ pub const INITIATOR_LOCAL: u8 = 1;
 /// [`SlotCold::initiator`]: they connected.
 pub const INITIATOR_REMOTE: u8 = 2;
 
+/// [`SlotHot::closed`]: the socket is gone.
+pub const CLOSED: u8 = 1;
+/// [`SlotHot::closed`]: the socket is gone, and had more slots than this one.
+pub const CLOSED_MANY: u8 = 2;
+
 /// The first cache line: all that a packet touches.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,15 +59,16 @@ pub struct SlotHot {
     pub remote_port: [u8; 2],
     /// IP protocol.
     pub protocol: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// [`via`] of the interface. A packet that leaves through another one takes another slot.
+    pub via: u8,
     /// Process the slot was taken for, zero if unknown then.
     pub taken_for: u32,
     /// Non-zero: somebody counts here. Written by the programs when they take the slot.
     pub active: u8,
     /// Non-zero: `INDEX` has an entry that leads here. Written by the programs.
     pub indexed: u8,
-    /// Non-zero: the socket is gone, nothing more will come. Written by the programs.
+    /// Non-zero: the socket is gone, nothing more will come. [`CLOSED`] or [`CLOSED_MANY`]. Written by the programs
+    /// in the slot that served last, and by the agent in the other slots of that socket.
     pub closed: u8,
     /// Non-zero: nobody waits for events of this slot. Written by the programs when they take it, then by the
     /// agent. Each mark is a byte of its own, because both sides write without a lock.
@@ -113,8 +119,10 @@ pub struct SlotCold {
     pub quality: u8,
     /// `INITIATOR_*`.
     pub initiator: u8,
+    /// Non-zero: on its way into a tunnel of this host, whose outer packets are counted as well.
+    pub inner: u8,
     /// Zero.
-    pub _pad: [u8; 24],
+    pub _pad: [u8; 23],
 }
 
 /// One slot: three cache lines.
@@ -141,8 +149,8 @@ pub struct IndexKey {
     pub remote_port: [u8; 2],
     /// [`SlotHot::protocol`].
     pub protocol: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// [`SlotHot::via`].
+    pub via: u8,
 }
 
 /// What a socket remembers in its storage.
@@ -161,6 +169,12 @@ pub struct SocketState {
     pub many: u8,
     /// Zero.
     pub _pad: [u8; 5],
+}
+
+/// An interface index in one byte. Two interfaces of a host may share it, which costs nothing but the distinction.
+#[inline(always)]
+pub const fn via(ifindex: u32) -> u8 {
+    (ifindex ^ ifindex >> 8 ^ ifindex >> 16 ^ ifindex >> 24) as u8
 }
 
 /// Joins slot and generation.

@@ -14,6 +14,10 @@ pub struct Flows {
     pub schema: u32,
     /// One row per flow.
     pub flows: Vec<Flow>,
+    /// Flows in the table, shown or not.
+    pub rows: u64,
+    /// What became of flows.
+    pub table: Table,
     /// Bytes of flows that found no row.
     pub overflow: Vec<Volume>,
     /// Everything that left sockets of this host, or left without one.
@@ -22,6 +26,46 @@ pub struct Flows {
     pub losses: Vec<Loss>,
     /// The edge.
     pub interfaces: Vec<Interface>,
+    /// The kernel's counters in use.
+    pub slots: Slots,
+    /// How long sweeps take.
+    pub sweep: Sweep,
+}
+
+/// What became of flows since the start.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Table {
+    pub added: u64,
+    pub retired: u64,
+    pub evicted: u64,
+    pub overflowed_readings: u64,
+}
+
+/// The kernel's counters.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Slots {
+    pub in_use: u32,
+    pub capacity: u32,
+}
+
+/// How long the last sweep took, and the longest one; of it, reading the kernel's counters.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Sweep {
+    pub last: SweepTime,
+    pub longest: SweepTime,
+    pub read_last: SweepTime,
+    pub read_longest: SweepTime,
+}
+
+/// Microseconds on the clock, and on a processor.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct SweepTime {
+    pub wall_us: u64,
+    pub processor_us: u64,
 }
 
 /// One cause of loss.
@@ -83,6 +127,8 @@ pub struct Interface {
     pub socket: Frames,
     pub forwarded: Frames,
     pub packet: Frames,
+    pub tunnel: Frames,
+    /// See there.
     pub time_wait: Frames,
     pub non_ip: Frames,
 }
@@ -99,7 +145,7 @@ pub struct Frames {
 impl Interface {
     /// All classes together.
     pub fn all(&self) -> Frames {
-        [self.socket, self.forwarded, self.packet, self.time_wait, self.non_ip].iter().fold(
+        [self.socket, self.forwarded, self.packet, self.tunnel, self.time_wait, self.non_ip].iter().fold(
             Frames::default(),
             |sum, part| Frames { bytes: sum.bytes + part.bytes, frames: sum.frames + part.frames },
         )
@@ -139,7 +185,9 @@ impl Flows {
     ///
     /// When they are not.
     pub fn check_sum(&self) -> Result<()> {
-        let rows: u64 = self.flows.iter().map(|flow| flow.wire_bytes).sum();
+        // What enters a tunnel is told; what leaves the host is the outer packet.
+        let counted = self.flows.iter().filter(|flow| flow.sensor != "tunnel");
+        let rows: u64 = counted.map(|flow| flow.wire_bytes).sum();
         let overflow: u64 = self.overflow.iter().map(|part| part.wire_bytes).sum();
         ensure!(
             rows + overflow == self.totals.wire_bytes,

@@ -28,6 +28,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::patience::patient;
+
 /// Every namespace of a lab is called `hp-<process id>-<number>-<host>`.
 const PREFIX: &str = "hp";
 
@@ -318,7 +320,7 @@ impl Lab {
 
     /// Waits until the storage host's card has been still for a moment: multicast reports are out.
     fn wait_for_silence(&self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + patient(Duration::from_secs(5));
         let mut before = self.nic()?;
         while Instant::now() < deadline {
             thread::sleep(Duration::from_millis(100));

@@ -4,6 +4,7 @@
 //! | file | what for |
 //! |---|---|
 //! | `lab` | a storage host, a router and three peers, each a network namespace |
+//! | `patience` | how much longer things may take on an emulated processor |
 //! | `running` | child processes that end with their owner, and the lines they print |
 //! | `actor` | starts the sending and receiving programs of `src/bin/actor` |
 //! | `settings` | configuration files for the agent |
@@ -11,8 +12,8 @@
 //! | `agent` | starts, asks and stops the agent |
 //! | `flows` | what `homeport flows --json` prints |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
-//! | `campaign` | restarts at random moments, and the sum of all records |
 //! | `scene` | a lab with an agent, and the comparison with the network card |
+//! | `campaign` | long runs with figures, and their short versions for the tests |
 //!
 //! All of it needs root, and says so instead of skipping.
 
@@ -21,6 +22,7 @@ pub mod agent;
 pub mod campaign;
 pub mod flows;
 pub mod lab;
+pub mod patience;
 pub mod pins;
 pub mod records;
 pub mod running;

@@ -11,12 +11,14 @@ mod licences;
 mod lint;
 mod packages;
 mod setup;
+mod soak;
 mod spdx;
 mod summary;
 mod test;
 mod tool;
 #[path = "../../agent/build/toolchain.rs"]
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -33,10 +35,14 @@ enum Task {
     Lint,
     /// Everything a change must pass: lint, test, demo
     Ci,
+    /// Run the end-to-end tests on Debian's kernels, in virtual machines
+    Vm(vm::Args),
     /// Show the agent at work on this machine
     Demo(demo::Args),
     /// Measure the budgets
     Bench(bench::Args),
+    /// Run a long campaign against the agent: many flows, and what else `soak --help` lists
+    Soak(soak::Args),
     /// Feed arbitrary bytes to the parsers
     Fuzz(fuzz::Args),
     /// Compress a country database into the agent
@@ -49,8 +55,10 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Lint => lint::run(),
         Task::Ci => ci::run(),
+        Task::Vm(args) => vm::run(args),
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::Soak(args) => soak::run(args),
         Task::Fuzz(args) => fuzz::run(args),
         Task::EmbedDatabase(args) => embed_database::run(args),
     };

@@ -10,6 +10,7 @@ use homeport_ebpf::loss::LossCell;
 
 use super::{
     App,
+    edges::SavedEdges,
     run_state::{Ledger, Left, RunState},
     state::Mark,
 };
@@ -141,7 +142,7 @@ impl App {
         }
         let exact = matches!(self.probe.origin(), Origin::Resumed { exact: true, .. });
         self.edges.restore(
-            if exact { ledger.edges } else { Vec::new() },
+            if exact { ledger.edges } else { SavedEdges::default() },
             if exact { ledger.destinations.into_owned() } else { HashMap::new() },
         );
         self.exceptions.restore(ledger.exceptions.iter().map(|(id, used)| (Arc::from(&**id), *used)));

@@ -8,9 +8,10 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    sync::Arc,
 };
 
-use homeport_ebpf::aside::InterfaceCount;
+use homeport_ebpf::aside::{FrameCount, InterfaceCount};
 use serde::{Deserialize, Serialize};
 
 use super::App;
@@ -21,6 +22,7 @@ use crate::{
         edge::{self, Link},
         links::Links,
     },
+    reconcile::{Amount, InterfaceLedger, Limits, Report, Sample, Seen, attribution::Attribution},
 };
 
 /// Destinations for which forwarded bytes are compared. Beyond it, forwarded bytes count as unattributed: too much
@@ -30,26 +32,36 @@ const MAX_DESTINATIONS: usize = 65_536;
 /// One edge interface.
 #[derive(Clone, Debug)]
 pub(super) struct Edge {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) since: WallTime,
+    /// Has Ethernet headers.
+    ethernet: bool,
     /// Counters of the driver when we began, and at the last look.
     pub(super) nic_first: Counters,
     pub(super) nic: Counters,
     /// What tc counted.
-    pub(super) count: InterfaceCount,
-    /// Both at the end of the last interval record.
-    pub(super) at_minute: (Counters, u64),
+    pub(super) seen: Seen,
+    /// Both compared; none until both have been read together.
+    pub(super) ledger: Option<InterfaceLedger>,
 }
 
 /// What the next agent must know of an interface to go on with its interval.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SavedEdge {
     pub(super) index: u32,
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     since: WallTime,
     nic_first: Counters,
     pub(super) nic: Counters,
-    at_minute: (Counters, u64),
+    ledger: Option<InterfaceLedger>,
+}
+
+/// The same of all of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct SavedEdges {
+    pub(super) edges: Vec<SavedEdge>,
+    attribution: Attribution,
+    attribution_at_minute: Attribution,
 }
 
 /// What a driver counts.
@@ -75,13 +87,43 @@ impl Counters {
     }
 }
 
-/// Bytes that tc counted, whatever sent them.
-pub(super) const fn counted_bytes(count: &InterfaceCount) -> u64 {
-    count.socket.frame_bytes
-        + count.forwarded.frame_bytes
-        + count.packet.frame_bytes
-        + count.time_wait.frame_bytes
-        + count.non_ip.frame_bytes
+/// The cells of the kernel side as terms.
+fn seen(count: &InterfaceCount) -> Seen {
+    let InterfaceCount { socket, forwarded, packet, tunnel, time_wait, non_ip, folded } = *count;
+    let amount = |count: FrameCount| Amount::new(count.frame_bytes, count.frames);
+    Seen {
+        socket: amount(socket),
+        forwarded: amount(forwarded),
+        packet: amount(packet),
+        tunnel: amount(tunnel),
+        time_wait: amount(time_wait),
+        non_ip: amount(non_ip),
+        folded: amount(folded),
+    }
+}
+
+const fn limits(link: &Link) -> Limits {
+    /// Ethernet header with two tags.
+    const LINK_HEADER: u32 = 22;
+    Limits {
+        frame: link.mtu.saturating_add(LINK_HEADER) as u64,
+        buffer: link.buffer.saturating_add(LINK_HEADER) as u64,
+    }
+}
+
+/// Bytes of layer 3 in frames of an interface.
+const fn layer3_bytes(frames: Amount, ethernet: bool) -> u64 {
+    /// Tags are not in the frame where `tc` sees it.
+    const ETHERNET_HEADER: u64 = 14;
+    let header = if ethernet { ETHERNET_HEADER } else { 0 };
+    frames.bytes.saturating_sub(frames.frames.saturating_mul(header))
+}
+
+/// The end of an interval at one interface.
+pub(super) struct Balanced {
+    pub(super) name: Arc<str>,
+    pub(super) report: Report,
+    pub(super) n_resets: u64,
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +133,9 @@ pub(super) struct Edges {
     mtus: HashMap<u32, u32>,
     own_addresses: HashSet<IpAddr>,
     destinations: HashMap<IpAddr, Destination>,
+    /// The second identity, since the start and at the end of the last interval.
+    pub(super) attribution: Attribution,
+    attribution_at_minute: Attribution,
     /// Interfaces of an agent before this one, until they are attached.
     earlier: Vec<SavedEdge>,
 }
@@ -114,19 +159,20 @@ impl Edges {
     }
 
     /// What the next agent must know.
-    pub(super) fn save(&self) -> Vec<SavedEdge> {
-        self.attached
-            .iter()
-            .map(|(index, edge)| SavedEdge {
-                index: *index,
-                name: edge.name.clone(),
-                since: edge.since,
-                nic_first: edge.nic_first,
-                nic: edge.nic,
-                at_minute: edge.at_minute,
-            })
-            .chain(self.earlier.iter().cloned())
-            .collect()
+    pub(super) fn save(&self) -> SavedEdges {
+        let attached = self.attached.iter().map(|(index, edge)| SavedEdge {
+            index: *index,
+            name: Arc::clone(&edge.name),
+            since: edge.since,
+            nic_first: edge.nic_first,
+            nic: edge.nic,
+            ledger: edge.ledger.clone(),
+        });
+        SavedEdges {
+            edges: attached.chain(self.earlier.iter().cloned()).collect(),
+            attribution: self.attribution,
+            attribution_at_minute: self.attribution_at_minute,
+        }
     }
 
     pub(super) const fn destinations(&self) -> &HashMap<IpAddr, Destination> {
@@ -134,22 +180,38 @@ impl Edges {
     }
 
     /// Goes on with what an agent before this one knew.
-    pub(super) fn restore(&mut self, edges: Vec<SavedEdge>, destinations: HashMap<IpAddr, Destination>) {
-        self.earlier = edges;
+    pub(super) fn restore(&mut self, saved: SavedEdges, destinations: HashMap<IpAddr, Destination>) {
+        self.earlier = saved.edges;
+        self.attribution = saved.attribution;
+        self.attribution_at_minute = saved.attribution_at_minute;
         self.destinations = destinations;
     }
 
-    /// Ends an interval: counters from here on belong to the next.
-    pub(super) fn end_minute(&mut self) -> Vec<(String, Counters, u64)> {
-        self.attached
+    /// Ends an interval: what is counted from here on belongs to the next.
+    pub(super) fn end_minute(&mut self) -> (Vec<Balanced>, Attribution) {
+        let balanced = self
+            .attached
             .values_mut()
-            .map(|edge| {
-                let (nic, counted) = edge.at_minute;
-                let total = counted_bytes(&edge.count);
-                edge.at_minute = (edge.nic, total);
-                (edge.name.clone(), edge.nic.since(nic), total.saturating_sub(counted))
+            .filter_map(|edge| {
+                let ledger = edge.ledger.as_mut()?;
+                let report = ledger.end_interval();
+                Some(Balanced { name: Arc::clone(&edge.name), report, n_resets: ledger.n_resets() })
             })
-            .collect()
+            .collect();
+        let attribution = self.attribution.since(&self.attribution_at_minute);
+        self.attribution_at_minute = self.attribution;
+        (balanced, attribution)
+    }
+
+    /// The socket ledger has these bytes of a socket of our own namespace, which began at interface `ifindex`
+    /// (zero: not known).
+    pub(super) fn attributed(&mut self, ifindex: u32, wire_bytes: u64, has_owner: bool) {
+        if ifindex != 0 && !self.attached.contains_key(&ifindex) {
+            return;
+        }
+        let sum =
+            if has_owner { &mut self.attribution.owned_bytes } else { &mut self.attribution.unnamed_bytes };
+        *sum = sum.saturating_add(wire_bytes);
     }
 
     /// Whether a socket with this address is in another network namespace, for kernels that do not tell: the
@@ -207,8 +269,8 @@ impl Edges {
 
 impl App {
     /// Attaches to edge interfaces that are new, and forgets those that are gone.
-    pub(super) async fn follow_links(&mut self, links: &Links) {
-        let links = match links.list().await {
+    pub(super) async fn follow_links(&mut self, connection: &Links) {
+        let links = match connection.list().await {
             Ok(links) => links,
             Err(error) => return self.degraded("interfaces", &format!("listing interfaces: {error}")),
         };
@@ -246,7 +308,9 @@ impl App {
         for index in gone {
             self.probe.forget_interface(index);
             if let Some(edge) = self.edges.attached.remove(&index) {
-                tracing::warn!(interface = edge.name, nic_bytes = edge.nic.bytes, "edge interface is gone");
+                tracing::warn!(interface = &*edge.name, nic_bytes = edge.nic.bytes, "edge interface is gone");
+                let transitions = self.findings.interface_gone(&edge.name);
+                self.publish_coverage(transitions);
             }
         }
         // The maps of the kernel side hold 1,024 interfaces, and container hosts make new ones all day.
@@ -254,6 +318,10 @@ impl App {
         self.edges.refused.retain(exists);
         for index in self.edges.mtus.extract_if(|index, _| !exists(index)).map(|(index, _)| index) {
             self.probe.forget_mtu(index);
+        }
+        // Both sides of what is new, read together, as early as possible: from here on they are compared.
+        if self.edges.attached.values().any(|edge| edge.ledger.is_none()) {
+            self.count_links(&connection).await;
         }
         let faults = missing
             .iter()
@@ -273,32 +341,64 @@ impl App {
         let counters = Counters::of(link);
         let earlier = self.edges.earlier.iter().position(|edge| {
             // An interface made anew counts from zero.
-            edge.index == link.index && edge.name == link.name && edge.nic.bytes <= counters.bytes
+            edge.index == link.index && *edge.name == *link.name && edge.nic.bytes <= counters.bytes
         });
         let earlier = earlier.map(|idx| self.edges.earlier.swap_remove(idx));
-        let count = self.probe.interface_count(link.index).unwrap_or_default();
         tracing::info!(interface = link.name, index = link.index, reason, "counting frames at the edge");
         self.edges.attached.insert(
             link.index,
             Edge {
-                name: link.name.clone(),
+                name: link.name.as_str().into(),
                 since: earlier.as_ref().map_or_else(WallTime::now, |edge| edge.since),
+                ethernet: link.ethernet,
                 nic_first: earlier.as_ref().map_or(counters, |edge| edge.nic_first),
                 nic: counters,
-                at_minute: earlier.map_or((counters, counted_bytes(&count)), |edge| edge.at_minute),
-                count,
+                seen: self.seen(link.index),
+                ledger: earlier.and_then(|edge| edge.ledger),
             },
         );
     }
 
+    fn seen(&self, index: u32) -> Seen {
+        self.probe.interface_count(index).as_ref().map(seen).unwrap_or_default()
+    }
+
     /// Reads the drivers' counters and our own.
+    ///
+    /// In the direction that frames take, so that nothing is counted behind that was not seen before: our cells,
+    /// the queues, the drivers, and our cells once more.
     pub(super) async fn count_links(&mut self, links: &Links) {
-        let Ok(links) = links.list().await else { return };
-        for link in links {
-            if let Some(edge) = self.edges.attached.get_mut(&link.index) {
-                edge.nic = Counters::of(&link);
-                edge.name = link.name;
-                edge.count = self.probe.interface_count(link.index).unwrap_or(edge.count);
+        let before: HashMap<u32, Seen> =
+            self.edges.attached.keys().map(|index| (*index, self.seen(*index))).collect();
+        // Without it, what waits and what was dropped is not known: more is reported, not less.
+        let queues = links.queues().await.unwrap_or_default();
+        let Ok(counters) = links.counters().await else { return };
+        for link in counters {
+            let Some(seen_before) = before.get(&link.index) else { continue };
+            let seen_after = self.seen(link.index);
+            let Some(edge) = self.edges.attached.get_mut(&link.index) else { continue };
+            let sample = Sample {
+                nic: Amount::new(link.tx_bytes, link.tx_packets),
+                nic_dropped: link.tx_dropped,
+                queue: queues.get(&link.index).copied(),
+                seen_before: *seen_before,
+                seen_after,
+            };
+            match &mut edge.ledger {
+                Some(ledger) => {
+                    ledger.set_limits(limits(&link));
+                    ledger.observe(&sample);
+                }
+                None => edge.ledger = Some(InterfaceLedger::new(limits(&link), &sample)),
+            }
+            let socket = seen_after.socket.since(edge.seen.socket);
+            let attribution = &mut self.edges.attribution;
+            attribution.socket_bytes =
+                attribution.socket_bytes.saturating_add(layer3_bytes(socket, edge.ethernet));
+            edge.seen = seen_after;
+            edge.nic = Counters::of(&link);
+            if *edge.name != *link.name {
+                edge.name = link.name.into();
             }
         }
     }

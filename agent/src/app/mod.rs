@@ -12,6 +12,7 @@
 //! | file | what for |
 //! |---|---|
 //! | `observe` | readings become observations, judged and alerted on |
+//! | `sweep_time` | how long sweeps take |
 //! | `edges` | interface programs follow the interfaces; counters of both |
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
@@ -35,6 +36,7 @@ mod run_state;
 mod service;
 pub mod snapshot;
 mod state;
+mod sweep_time;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -61,6 +63,7 @@ use self::{
     outbox::Outbox,
     run_state::RunState,
     state::StateFile,
+    sweep_time::SweepTimes,
 };
 pub use self::{
     databases::{Databases, open_databases},
@@ -71,6 +74,7 @@ use crate::{
     clock::{Clock, KernelTime, WallTime},
     config::{Config, Namespaces},
     control,
+    coverage::findings::Findings,
     exit::{Exit, Failure},
     flow::{
         FlowKey, Volume,
@@ -78,7 +82,7 @@ use crate::{
     },
     geo::{CountryCode, locator::Locator},
     policy::PolicySet,
-    probe::{DirectoryLock, PinError, Probe, ProbeError, ProbeSettings, links::Links},
+    probe::{DirectoryLock, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links},
     process::{Owners, sockets::Older},
     record::{
         Context, Origin,
@@ -115,6 +119,7 @@ struct App {
     table: FlowTable,
     episodes: Episodes,
     exceptions: ExceptionLedger,
+    findings: Findings,
     clock: Clock,
     origin: Origin,
     booted: Option<WallTime>,
@@ -133,6 +138,9 @@ struct App {
     ephemeral_ports: std::ops::RangeInclusive<u16>,
     own_netns: Option<u64>,
     started: WallTime,
+    sweeps: SweepTimes,
+    /// Between sweeps it is empty; kept for its memory.
+    readings: Vec<Reading>,
     /// What the last look at each lasting condition said, so that only changes are told.
     conditions: HashMap<String, String>,
     condition_since: HashMap<String, KernelTime>,
@@ -185,8 +193,8 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
     let left = left.filter(|left| left.ledger.boot == identity.boot);
     let before = Before {
         committed: left.as_ref().map(|left| {
-            let cards = left.ledger.edges.iter();
-            let sent = cards.map(|edge| (edge.index, edge.name.clone(), edge.nic.bytes)).collect();
+            let cards = left.ledger.edges.edges.iter();
+            let sent = cards.map(|edge| (edge.index, edge.name.to_string(), edge.nic.bytes)).collect();
             (left.ledger.written, sent)
         }),
         unreadable,
@@ -241,15 +249,14 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
 
     let clock = Clock::sample();
     let policies = Arc::new(config.policies.clone());
+    let named = Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() };
     let mut app = App {
         table: FlowTable::new(TableSettings {
             max_flows: config.limits.max_flows as usize,
             ..TableSettings::default()
         }),
-        episodes: Episodes::new(
-            episode_settings(&config),
-            Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() },
-        ),
+        episodes: Episodes::new(episode_settings(&config), named.clone()),
+        findings: Findings::new(named),
         outbox: Outbox::start(writer),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
@@ -261,6 +268,8 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         ephemeral_ports: identity::ephemeral_ports(),
         own_netns: crate::probe::own_namespace(probe.namespaces()).ok().flatten(),
         started: WallTime::now(),
+        sweeps: SweepTimes::default(),
+        readings: Vec::new(),
         conditions: HashMap::new(),
         condition_since: HashMap::new(),
         warned_age: HashSet::new(),
@@ -392,6 +401,8 @@ impl App {
             self.publish(transitions);
         }
         self.record_minute(WallTime::now());
+        let transitions = self.findings.stop();
+        self.publish_coverage(transitions);
         let stop = Event::Stop {
             reason: reason.to_owned(),
             drained: true,

@@ -9,12 +9,13 @@ use std::{
 use homeport_ebpf::{
     aside::{
         AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_OVERFLOW, CLASS_PACKET, CLASS_TIME_WAIT,
+        CLASS_TUNNEL,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
 };
 
-use super::{App, outbox::Told};
+use super::{App, outbox::Told, sweep_time::SweepTime};
 use crate::{
     alert::{ExceptionLedger, Kind, Transition},
     clock::{KernelTime, WallTime},
@@ -24,7 +25,7 @@ use crate::{
     },
     geo::{Locate as _, locator::Locator},
     policy::{Judge as _, PolicySet, Subject, Verdict},
-    probe::{Reading, address, links::Links},
+    probe::{Asides, ProbeError, Reading, address, links::Links},
     record::{finding, person},
 };
 
@@ -107,13 +108,9 @@ impl App {
         self.take_host_events();
         let now = KernelTime::now();
         self.clock = crate::clock::Clock::sample();
-        let mut readings = Vec::new();
-        let waiting = &self.waiting_slots;
-        let result = self.probe.sweep(now, |slot| !waiting.contains(&slot), |reading| readings.push(reading));
-        for reading in &readings {
-            self.take_reading(reading, now);
-        }
-        match result {
+        let started = SweepTime::now();
+        let mut reading_took = SweepTime::default();
+        match self.sweep_slots(now, &mut reading_took) {
             Ok(asides) => {
                 for (key, value) in asides.entries {
                     self.take_aside(&key, &value, now);
@@ -129,10 +126,38 @@ impl App {
         self.owners.retire(now);
         self.count_links(links).await;
         self.look_at_conditions();
+        self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
             self.record_minute(WallTime::now());
         }
         self.swept = true;
+    }
+
+    /// Reads the kernel's counters and takes what grew, in portions: all readings of 100,000 flows at once would be
+    /// the largest thing in memory.
+    fn sweep_slots(&mut self, now: KernelTime, took: &mut SweepTime) -> Result<Asides, ProbeError> {
+        let mut readings = std::mem::take(&mut self.readings);
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let waiting = &self.waiting_slots;
+            let started = SweepTime::now();
+            let result = self.probe.sweep(
+                from,
+                now,
+                |slot| !waiting.contains(&slot),
+                |reading| readings.push(reading),
+            );
+            took.add(started.passed());
+            for reading in readings.drain(..) {
+                self.take_reading(&reading, now);
+            }
+            next = result;
+        }
+        self.readings = readings;
+        let started = SweepTime::now();
+        let asides = self.probe.sweep_asides()?;
+        took.add(started.passed());
+        Ok(asides)
     }
 
     fn take_reading(&mut self, reading: &Reading, now: KernelTime) {
@@ -172,7 +197,7 @@ impl App {
                 protocol,
                 service_port,
                 initiator,
-                sensor: Sensor::Socket,
+                sensor: if cold.inner != 0 { Sensor::Tunnel } else { Sensor::Socket },
             },
             local: (!local.ip().is_unspecified()).then(|| local.ip()),
             local_port: local.port(),
@@ -188,8 +213,11 @@ impl App {
             (0, _) | (_, None) => self.edges.is_elsewhere(local.ip()),
             (namespace, Some(own)) => namespace != own,
         };
-        if elsewhere {
+        if elsewhere && cold.inner == 0 {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
+        } else {
+            let has_owner = observation.key.owner.actor != Actor::Unowned;
+            self.edges.attributed(cold.ifindex, observation.volume.wire_bytes, has_owner);
         }
         let (key, volume) = (observation.key.clone(), observation.volume);
         let approved = self.take_observation(observation, reading.resumed, now);
@@ -234,15 +262,24 @@ impl App {
                 return;
             }
         }
+        let socket = if key.inner != 0 { Sensor::Tunnel } else { Sensor::Socket };
         let (actor, sensor, initiator) = match key.class {
             CLASS_CONTROL | CLASS_TIME_WAIT if protocol == Protocol::TCP => {
-                (Actor::Kernel("tcp".into()), Sensor::Socket, Initiator::Remote)
+                (Actor::Kernel("tcp".into()), socket, Initiator::Remote)
+            }
+            CLASS_TUNNEL => {
+                (Actor::Kernel(tunnel_name(protocol).into()), Sensor::Interface, Initiator::Unknown)
             }
             CLASS_FORWARDED => (Actor::Forwarded, Sensor::Interface, Initiator::Unknown),
             CLASS_PACKET => (Actor::PacketSocket, Sensor::Interface, Initiator::Unknown),
-            CLASS_OVERFLOW => (Actor::Unowned, Sensor::Socket, Initiator::Unknown),
-            _ => (Actor::Unowned, Sensor::Socket, Initiator::Unknown),
+            CLASS_OVERFLOW => (Actor::Unowned, socket, Initiator::Unknown),
+            _ => (Actor::Unowned, socket, Initiator::Unknown),
         };
+        match key.class {
+            CLASS_CONTROL => self.edges.attributed(0, volume.wire_bytes, true),
+            CLASS_OVERFLOW => self.edges.attributed(0, volume.wire_bytes, false),
+            _ => {}
+        }
         let owner = Owner { actor, workload: Workload::default(), quality: Quality::Unknown };
         let observation = Observation {
             key: FlowKey {
@@ -361,6 +398,18 @@ pub(super) fn assess(
     };
     let judgement = Arc::new(policies.judge(&subject, exceptions, now));
     Assessment { located, judgement }
+}
+
+/// What the outside of a tunnel is called, by the protocol of its outer packets.
+const fn tunnel_name(protocol: Protocol) -> &'static str {
+    match protocol.0 {
+        4 => "ipip",
+        17 => "udp-tunnel",
+        41 => "ip6-tunnel",
+        47 => "gre",
+        50 => "esp",
+        _ => "tunnel",
+    }
 }
 
 /// The kernel answers; a process asks.

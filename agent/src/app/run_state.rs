@@ -24,7 +24,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::edges::{Destination, SavedEdge};
+use super::edges::{Destination, SavedEdges};
 use crate::{
     alert::OpenEpisode,
     clock::{KernelTime, WallTime},
@@ -53,7 +53,7 @@ pub(super) struct Ledger<'a> {
     pub(super) interval_started_wall: WallTime,
     /// Losses at its beginning, by cause: events and bytes.
     pub(super) losses_before: Vec<(u64, u64)>,
-    pub(super) edges: Vec<SavedEdge>,
+    pub(super) edges: SavedEdges,
     pub(super) destinations: Cow<'a, HashMap<IpAddr, Destination>>,
     /// Wire bytes used, by exception.
     pub(super) exceptions: Vec<(Cow<'a, str>, u64)>,
@@ -193,7 +193,7 @@ mod tests {
             interval_started: KernelTime(1),
             interval_started_wall: WallTime(1),
             losses_before: vec![(1, 2)],
-            edges: Vec::new(),
+            edges: SavedEdges::default(),
             destinations: Cow::Owned(HashMap::new()),
             exceptions: vec![("EX-1".into(), 9)],
             conditions: Vec::new(),

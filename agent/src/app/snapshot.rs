@@ -2,20 +2,26 @@
 //!
 //! The loop only collects references; the text is made by the task that serves the client.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{App, edges::Edge, minute::CAUSES};
+use super::{
+    App,
+    edges::Edge,
+    minute::CAUSES,
+    sweep_time::{SweepTime, SweepTimes},
+};
 use crate::{
     clock::{Clock, WallTime},
     flow::{
-        Actor, FlowKey, Sensor, Volume,
+        Actor, FlowKey, Volume,
         class::{Class, OwnerClass, Tally},
-        table::Flow,
+        table::{Flow, TableCounters},
     },
     policy::Verdict,
+    reconcile::{Amount, Explained, InterfaceLedger, attribution::Attribution},
 };
 
 /// Version of everything the control socket says.
@@ -23,8 +29,13 @@ pub const SCHEMA: u32 = 1;
 
 /// A question of a client.
 pub enum Query {
-    /// The flow table.
-    Flows(oneshot::Sender<FlowsSnapshot>),
+    /// The flow table, and what goes with it.
+    Flows {
+        /// Only so many flows, those with the most bytes.
+        limit: Option<u32>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<FlowsSnapshot>,
+    },
 }
 
 /// The flow table at one moment, before it becomes text.
@@ -35,11 +46,15 @@ pub struct FlowsSnapshot {
     host: String,
     policy_hash: Arc<str>,
     flows: Vec<(FlowKey, Flow)>,
+    rows: usize,
+    counters: TableCounters,
     overflow: Vec<(Class, Tally)>,
     totals: Tally,
     losses: Vec<LossRow>,
     interfaces: Vec<(u32, Edge)>,
+    attribution: Attribution,
     slots: (u32, u32),
+    sweeps: SweepTimes,
     conditions: Vec<(String, String)>,
 }
 
@@ -53,11 +68,15 @@ pub struct FlowsView {
     pub host: String,
     pub policy_hash: String,
     pub flows: Vec<FlowRow>,
+    pub rows: u64,
+    pub table: TableRow,
     pub overflow: Vec<ClassRow>,
     pub totals: VolumeRow,
     pub losses: Vec<LossRow>,
     pub interfaces: Vec<InterfaceRow>,
+    pub attribution: AttributionRow,
     pub slots: SlotsRow,
+    pub sweep: SweepRow,
     pub degraded: Vec<ConditionRow>,
 }
 
@@ -152,8 +171,37 @@ pub struct InterfaceRow {
     pub socket: FrameRow,
     pub forwarded: FrameRow,
     pub packet: FrameRow,
+    pub tunnel: FrameRow,
     pub time_wait: FrameRow,
     pub non_ip: FrameRow,
+    pub folded: FrameRow,
+    pub balance: Option<BalanceRow>,
+}
+
+/// Card minus us, since both are compared, and what explains it. Signed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct BalanceRow {
+    pub residual_bytes: i64,
+    pub residual_frames: i64,
+    pub buffers_bytes: i64,
+    pub framing_bytes: i64,
+    pub dropped_bytes: i64,
+    pub dropped_packets: u64,
+    pub unexplained_bytes: i64,
+    pub unexplained_frames: i64,
+    pub counting: Option<String>,
+    pub counter_resets: u64,
+}
+
+/// What local sockets sent over the edge, against what has an owner: bytes of layer 3.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct AttributionRow {
+    pub socket: u64,
+    pub owned: u64,
+    pub unnamed: u64,
+    pub rest: i64,
 }
 
 /// Frames with their link header.
@@ -172,6 +220,34 @@ pub struct SlotsRow {
     pub capacity: u32,
 }
 
+/// What became of flows since the start.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct TableRow {
+    pub added: u64,
+    pub retired: u64,
+    pub evicted: u64,
+    pub overflowed_readings: u64,
+}
+
+/// How long the last sweep took, and the longest one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct SweepRow {
+    pub last: SweepTimeRow,
+    pub longest: SweepTimeRow,
+    pub read_last: SweepTimeRow,
+    pub read_longest: SweepTimeRow,
+}
+
+/// Microseconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct SweepTimeRow {
+    pub wall_us: u64,
+    pub processor_us: u64,
+}
+
 /// A part that does not do what it promises.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
@@ -184,11 +260,24 @@ impl App {
     pub(super) fn answer(&self, query: Query) {
         match query {
             // A client that is gone needs no answer.
-            Query::Flows(reply) => drop(reply.send(self.flows_snapshot())),
+            Query::Flows { limit, reply } => drop(reply.send(self.flows_snapshot(limit))),
         }
     }
 
-    fn flows_snapshot(&self) -> FlowsSnapshot {
+    fn largest_flows(&self, limit: Option<u32>) -> impl Iterator<Item = (&FlowKey, &Flow)> {
+        let mut flows: Vec<(&FlowKey, &Flow)> = Vec::new();
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        if limit > 0 {
+            flows.extend(self.table.iter());
+        }
+        if limit < flows.len() {
+            flows.select_nth_unstable_by_key(limit, |(_, flow)| Reverse(flow.total.wire_bytes));
+            flows.truncate(limit);
+        }
+        flows.into_iter()
+    }
+
+    fn flows_snapshot(&self, limit: Option<u32>) -> FlowsSnapshot {
         let losses = self.probe.losses().unwrap_or_default();
         FlowsSnapshot {
             taken: WallTime::now(),
@@ -196,7 +285,9 @@ impl App {
             clock: self.clock,
             host: self.origin.hostname.clone(),
             policy_hash: Arc::clone(self.policies.hash()),
-            flows: self.table.iter().map(|(key, flow)| (key.clone(), flow.clone())).collect(),
+            flows: self.largest_flows(limit).map(|(key, flow)| (key.clone(), flow.clone())).collect(),
+            rows: self.table.len(),
+            counters: self.table.counters(),
             overflow: self.table.overflow().iter().map(|(class, tally)| (class.clone(), *tally)).collect(),
             totals: self.table.totals().sum(),
             losses: CAUSES
@@ -206,11 +297,18 @@ impl App {
                     Some(LossRow { cause: (*word).to_owned(), events: cell.events, bytes: cell.bytes })
                 })
                 .collect(),
+            attribution: self.edges.attribution,
             interfaces: self.edges.iter().map(|(index, edge)| (index, edge.clone())).collect(),
             slots: self.probe.slot_use(),
+            sweeps: self.sweeps,
             conditions: self.conditions.iter().map(|(part, reason)| (part.clone(), reason.clone())).collect(),
         }
     }
+}
+
+fn sweep_time_row(time: SweepTime) -> SweepTimeRow {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    SweepTimeRow { wall_us: micros(time.wall), processor_us: micros(time.processor) }
 }
 
 impl FlowsSnapshot {
@@ -224,6 +322,13 @@ impl FlowsSnapshot {
             host: self.host,
             policy_hash: self.policy_hash.to_string(),
             flows: self.flows.iter().map(|(key, flow)| flow_row(key, flow, &clock)).collect(),
+            rows: self.rows as u64,
+            table: TableRow {
+                added: self.counters.added_flows,
+                retired: self.counters.retired_flows,
+                evicted: self.counters.evicted_flows,
+                overflowed_readings: self.counters.overflowed_readings,
+            },
             overflow: self
                 .overflow
                 .iter()
@@ -237,7 +342,19 @@ impl FlowsSnapshot {
             totals: volume_row(self.totals.volume),
             losses: self.losses,
             interfaces: self.interfaces.iter().map(|(index, edge)| interface_row(*index, edge)).collect(),
+            attribution: AttributionRow {
+                socket: self.attribution.socket_bytes,
+                owned: self.attribution.owned_bytes,
+                unnamed: self.attribution.unnamed_bytes,
+                rest: self.attribution.rest(),
+            },
             slots: SlotsRow { in_use: self.slots.0, capacity: self.slots.1 },
+            sweep: SweepRow {
+                last: sweep_time_row(self.sweeps.last),
+                longest: sweep_time_row(self.sweeps.longest),
+                read_last: sweep_time_row(self.sweeps.read_last),
+                read_longest: sweep_time_row(self.sweeps.read_longest),
+            },
             degraded: self
                 .conditions
                 .into_iter()
@@ -264,11 +381,7 @@ fn flow_row(key: &FlowKey, flow: &Flow, clock: &Clock) -> FlowRow {
         protocol: key.protocol.to_string(),
         service_port: key.service_port,
         initiator: key.initiator.as_str().to_owned(),
-        sensor: match key.sensor {
-            Sensor::Socket => "socket",
-            Sensor::Interface => "interface",
-        }
-        .to_owned(),
+        sensor: key.sensor.as_str().to_owned(),
         location: flow.located.location.to_string(),
         country: flow.located.location.country().map(|code| code.to_string()),
         verdict: verdict.to_owned(),
@@ -317,21 +430,38 @@ const fn volume_row(volume: Volume) -> VolumeRow {
 
 fn interface_row(index: u32, edge: &Edge) -> InterfaceRow {
     let nic = edge.nic.since(edge.nic_first);
-    let row = |count: &homeport_ebpf::aside::FrameCount| FrameRow {
-        bytes: count.frame_bytes,
-        frames: count.frames,
-    };
+    let row = |amount: Amount| FrameRow { bytes: amount.bytes, frames: amount.frames };
     InterfaceRow {
-        name: edge.name.clone(),
+        name: edge.name.to_string(),
         index,
         since: edge.since.to_string(),
         nic_tx_bytes: nic.bytes,
         nic_tx_packets: nic.packets,
         nic_tx_dropped: nic.dropped,
-        socket: row(&edge.count.socket),
-        forwarded: row(&edge.count.forwarded),
-        packet: row(&edge.count.packet),
-        time_wait: row(&edge.count.time_wait),
-        non_ip: row(&edge.count.non_ip),
+        socket: row(edge.seen.socket),
+        forwarded: row(edge.seen.forwarded),
+        packet: row(edge.seen.packet),
+        tunnel: row(edge.seen.tunnel),
+        time_wait: row(edge.seen.time_wait),
+        non_ip: row(edge.seen.non_ip),
+        folded: row(edge.seen.folded),
+        balance: edge.ledger.as_ref().map(balance_row),
+    }
+}
+
+fn balance_row(ledger: &InterfaceLedger) -> BalanceRow {
+    let comparison = ledger.cumulative();
+    let Explained { buffers, framing, dropped } = comparison.explained;
+    BalanceRow {
+        residual_bytes: comparison.residual.bytes,
+        residual_frames: comparison.residual.frames,
+        buffers_bytes: buffers.bytes,
+        framing_bytes: framing.bytes,
+        dropped_bytes: dropped.bytes,
+        dropped_packets: comparison.dropped,
+        unexplained_bytes: comparison.unexplained.bytes,
+        unexplained_frames: comparison.unexplained.frames,
+        counting: comparison.counting.as_str().map(str::to_owned),
+        counter_resets: ledger.n_resets(),
     }
 }

@@ -235,7 +235,7 @@ fn databases(report: &mut Report, config: &crate::config::Config) {
 
 /// What the agent that runs now says of itself.
 fn running_agent(report: &mut Report, socket: &Path) {
-    match control::ask_flows(socket) {
+    match control::ask_flows(socket, Some(0)) {
         Ok((view, _)) => {
             if view.degraded.is_empty() {
                 report.line(Mark::Ok, "running agent", &format!("watching since {}", view.started));

@@ -9,6 +9,9 @@ use crate::{
     exit::{Exit, Failure},
 };
 
+/// Flows that fit on a screen.
+const SHOWN: u32 = 40;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -16,12 +19,15 @@ pub(super) struct Args {
     /// Control socket of the agent [default: agent.socket of the configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Print the whole table as one JSON object
+    /// Print one JSON object, with the whole table unless `--limit` says otherwise
     #[arg(long)]
     json: bool,
-    /// Show at most this many flows, those with the most bytes first; 0 for all
-    #[arg(long, default_value_t = 40, value_name = "N")]
-    limit: usize,
+    /// At most this many flows, those with the most bytes [default: 40, with `--json` all]
+    #[arg(long, value_name = "N", conflicts_with = "all")]
+    limit: Option<u32>,
+    /// All flows
+    #[arg(long)]
+    all: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
@@ -29,7 +35,12 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         Some(socket) => socket,
         None => args.config.load()?.0.agent.socket,
     };
-    let (view, text) = control::ask_flows(&socket).map_err(|error| {
+    let limit = match args.limit {
+        None if args.all || args.json => None,
+        None => Some(SHOWN),
+        limit => limit,
+    };
+    let (view, text) = control::ask_flows(&socket, limit).map_err(|error| {
         let exit = match error {
             AskError::NoAgent { .. } => Exit::NoAgent,
             AskError::Refused(_) => Exit::NotPermitted,
@@ -40,18 +51,17 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     if args.json {
         print!("{text}");
     } else {
-        print(view, args.limit);
+        print(view);
     }
     Ok(Exit::Success)
 }
 
-fn print(mut view: FlowsView, limit: usize) {
+fn print(mut view: FlowsView) {
     view.flows.sort_by_key(|flow| std::cmp::Reverse(flow.volume.wire_bytes));
-    let shown = if limit == 0 { view.flows.len() } else { limit };
+    let shown = view.flows.len() as u64;
     let rows: Vec<Vec<String>> = view
         .flows
         .iter()
-        .take(shown)
         .map(|flow| {
             vec![
                 match flow.owner.pid {
@@ -78,12 +88,12 @@ fn print(mut view: FlowsView, limit: usize) {
         })
         .collect();
     print!("{}", table::render(&["OWNER", "", "REMOTE", "LOCATION", "VERDICT", "WIRE", "PAYLOAD"], &rows));
-    if view.flows.len() > shown {
-        println!("... and {} more (--limit 0 shows all)", view.flows.len() - shown);
+    if view.rows > shown {
+        println!("... and {} more (--all shows them)", view.rows - shown);
     }
     println!(
         "\n{} flows, {} on the wire, {} payload since {}; -> we opened, <- they did",
-        view.flows.len(),
+        view.rows,
         table::bytes(view.totals.wire_bytes),
         table::bytes(view.totals.payload_bytes),
         view.started

@@ -32,13 +32,13 @@ pub enum AskError {
     Garbled(String),
 }
 
-/// The flow table of the running agent, and the text it sent.
+/// The flow table of the running agent, or the largest `limit` flows of it, and the text it sent.
 ///
 /// # Errors
 ///
 /// [`AskError`].
-pub fn ask_flows(socket: &Path) -> Result<(FlowsView, String), AskError> {
-    let text = ask(socket, &Request::Flows {})
+pub fn ask_flows(socket: &Path, limit: Option<u32>) -> Result<(FlowsView, String), AskError> {
+    let text = ask(socket, &Request::Flows { limit })
         .map_err(|error| AskError::NoAgent { path: socket.to_owned(), error })?;
     match serde_json::from_str::<FlowsView>(&text) {
         Ok(view) if view.schema == SCHEMA => Ok((view, text)),

@@ -17,8 +17,12 @@ pub use self::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// The flow table.
-    Flows {},
+    /// The flow table, and what goes with it.
+    Flows {
+        /// Only so many flows, those with the most bytes; all of them without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+    },
 }
 
 /// Reads a question.
@@ -45,10 +49,17 @@ mod tests {
 
     #[test]
     fn requests_are_read_and_nonsense_is_refused() {
-        assert_eq!(parse_request(b"{\"ask\":\"flows\"}\n"), Ok(Request::Flows {}));
-        for line in
-            [&b""[..], b"flows", b"{}", b"{\"ask\":\"shutdown\"}", b"{\"ask\":\"flows\",\"x\":1}", b"\xff"]
-        {
+        assert_eq!(parse_request(b"{\"ask\":\"flows\"}\n"), Ok(Request::Flows { limit: None }));
+        assert_eq!(parse_request(b"{\"ask\":\"flows\",\"limit\":0}"), Ok(Request::Flows { limit: Some(0) }));
+        for line in [
+            &b""[..],
+            b"flows",
+            b"{}",
+            b"{\"ask\":\"shutdown\"}",
+            b"{\"ask\":\"flows\",\"x\":1}",
+            b"{\"ask\":\"flows\",\"limit\":-1}",
+            b"\xff",
+        ] {
             let error = parse_request(line).expect_err("refused");
             assert!(error.contains("accepted"), "{error}");
         }

@@ -89,7 +89,7 @@ async fn answer(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<
         refusal(format!("user {peer} may not ask; accepted are root and user {own}"))
     } else {
         match parse_request(&line) {
-            Ok(Request::Flows {}) => flows(&queries).await,
+            Ok(Request::Flows { limit }) => flows(&queries, limit).await,
             Err(error) => refusal(error),
         }
     };
@@ -97,9 +97,9 @@ async fn answer(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<
     writer.shutdown().await
 }
 
-async fn flows(queries: &mpsc::Sender<Query>) -> Vec<u8> {
+async fn flows(queries: &mpsc::Sender<Query>, limit: Option<u32>) -> Vec<u8> {
     let (reply, answer) = oneshot::channel();
-    if queries.send(Query::Flows(reply)).await.is_err() {
+    if queries.send(Query::Flows { limit, reply }).await.is_err() {
         return refusal("the agent is stopping".to_owned());
     }
     let Ok(snapshot) = answer.await else { return refusal("the agent is stopping".to_owned()) };

@@ -37,7 +37,7 @@ use crate::{
 const MAX_ROW_BYTES: usize = 168;
 const _: () = assert!(size_of::<(FlowKey, Flow)>() <= MAX_ROW_BYTES);
 
-/// A fruitless search for a row to give up is not repeated within this time: it reads the whole table.
+/// A search for rows to give up that found few is not repeated within this time: it reads the whole table.
 const EVICTION_PAUSE: Duration = Duration::from_secs(1);
 
 /// Bounds of a table.
@@ -58,7 +58,7 @@ impl Default for TableSettings {
         Self {
             max_flows: 131_072,
             idle_after: Duration::from_secs(600),
-            pressed_idle_after: Duration::from_secs(30),
+            pressed_idle_after: Duration::from_secs(5),
             closed_after: Duration::from_secs(60),
         }
     }
@@ -231,14 +231,15 @@ impl FlowTable {
             place: Place::of(&assessment.located.location),
             verdict: VerdictClass::of(&assessment.judgement.verdict),
         };
-        if !observation.volume.is_zero() {
+        let counts = !observation.volume.is_zero() && observation.key.sensor.is_counted();
+        if counts {
             self.interval.count(class.clone(), observation.volume);
             self.totals.count(class.clone(), observation.volume);
         }
 
         if is_new && !self.has_room(observation.seen) {
             self.counters.overflowed_readings += 1;
-            if !observation.volume.is_zero() {
+            if counts {
                 self.overflow.count(class, observation.volume);
             }
             return Judged { observation, assessment, is_new, had_payload };
@@ -301,12 +302,14 @@ impl FlowTable {
     pub fn retire(&mut self, now: KernelTime) {
         let settings = self.settings;
         let (evicted, counters) = (&mut self.evicted, &mut self.counters);
-        self.flows.retain(|_, flow| {
+        self.flows.retain(|key, flow| {
             let quiet = now.since(flow.last_seen);
             let stays = quiet < settings.idle_after && !(flow.closed && quiet >= settings.closed_after);
             if !stays {
                 counters.retired_flows += 1;
-                evicted.add(flow.tally());
+                if key.0.sensor.is_counted() {
+                    evicted.add(flow.tally());
+                }
             }
             stays
         });
@@ -369,16 +372,16 @@ impl FlowTable {
         if now < self.no_eviction_before {
             return false;
         }
-        self.evict(now);
-        if self.flows.len() < self.settings.max_flows {
-            return true;
+        let quota = (self.settings.max_flows / 16).max(1);
+        if self.evict(now, quota) < quota {
+            // What little was found would soon be used up, and the search with it repeated.
+            self.no_eviction_before = now + EVICTION_PAUSE;
         }
-        self.no_eviction_before = now + EVICTION_PAUSE;
-        false
+        self.flows.len() < self.settings.max_flows
     }
 
-    /// Gives up to a sixteenth of the rows to newcomers: closed ones first, then the ones idle the longest.
-    fn evict(&mut self, now: KernelTime) {
+    /// Gives up to `quota` rows to newcomers: closed ones first, then the ones idle the longest. Returns how many.
+    fn evict(&mut self, now: KernelTime, quota: usize) -> usize {
         let idle_after = self.settings.pressed_idle_after;
         let mut candidates: Vec<(bool, KernelTime)> = self
             .flows
@@ -387,23 +390,25 @@ impl FlowTable {
             .map(|flow| (!flow.closed, flow.last_seen))
             .collect();
         if candidates.is_empty() {
-            return;
+            return 0;
         }
-        let quota = (self.settings.max_flows / 16).max(1);
         let nth = quota.min(candidates.len()) - 1;
         let (_, &mut limit, _) = candidates.select_nth_unstable(nth);
         let (evicted, counters) = (&mut self.evicted, &mut self.counters);
         let mut left = quota;
-        self.flows.retain(|_, flow| {
+        self.flows.retain(|key, flow| {
             let is_candidate = flow.closed || now.since(flow.last_seen) >= idle_after;
             if left == 0 || !is_candidate || (!flow.closed, flow.last_seen) > limit {
                 return true;
             }
             left -= 1;
             counters.evicted_flows += 1;
-            evicted.add(flow.tally());
+            if key.0.sensor.is_counted() {
+                evicted.add(flow.tally());
+            }
             false
         });
+        quota - left
     }
 
     fn shared(&mut self, assessment: Assessment) -> Assessment {

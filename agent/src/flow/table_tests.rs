@@ -155,6 +155,26 @@ fn the_flow_idle_the_longest_makes_room() {
 }
 
 #[test]
+fn a_search_for_room_that_found_little_is_not_repeated_at_once() {
+    let mut table = small(32);
+    for host in 1..=32 {
+        let mut busy = reading(host, 60, 100, 48);
+        busy.closed = host == 1;
+        table.observe(busy, |_| assessment(violation(), *b"DE"));
+    }
+    let newcomer = |table: &mut FlowTable, host, seconds| {
+        table.observe(reading(host, seconds, 100, 48), |_| assessment(violation(), *b"DE"));
+        (table.counters().evicted_flows, table.counters().overflowed_readings)
+    };
+    assert_eq!(newcomer(&mut table, 101, 60), (1, 0));
+    let mut closed = reading(2, 60, 0, 0);
+    closed.closed = true;
+    table.observe(closed, |_| unreachable!("judged already"));
+    assert_eq!(newcomer(&mut table, 102, 60), (1, 1));
+    assert_eq!(newcomer(&mut table, 102, 61), (2, 1));
+}
+
+#[test]
 fn closed_flows_stay_visible_for_a_while_and_then_retire() {
     let mut table = small(8);
     let mut closed = reading(1, 0, 100, 48);

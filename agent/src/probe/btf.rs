@@ -168,6 +168,12 @@ pub fn kernel_offsets(path: &Path) -> Result<Offsets, BtfError> {
             (Some(ns), Some(inum)) => ns + inum,
             (None, _) | (_, None) => 0,
         },
+        skb_dev: offset("sk_buff", "dev"),
+        device_link_ops: offset("net_device", "rtnl_link_ops"),
+        link_ops_kind: offset("rtnl_link_ops", "kind"),
+        skb_head: offset("sk_buff", "head"),
+        skb_data: offset("sk_buff", "data"),
+        skb_inner_transport: offset("sk_buff", "inner_transport_header"),
     })
 }
 
@@ -200,6 +206,12 @@ mod tests {
             offsets.bprm_interp,
             offsets.sock_net,
             offsets.net_inum,
+            offsets.skb_dev,
+            offsets.device_link_ops,
+            offsets.link_ops_kind,
+            offsets.skb_head,
+            offsets.skb_data,
+            offsets.skb_inner_transport,
         ] {
             assert_ne!(offset, 0, "{offsets:?}");
         }

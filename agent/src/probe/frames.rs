@@ -86,8 +86,10 @@ impl Probe {
                 (&mut sum.socket, cell.socket),
                 (&mut sum.forwarded, cell.forwarded),
                 (&mut sum.packet, cell.packet),
+                (&mut sum.tunnel, cell.tunnel),
                 (&mut sum.time_wait, cell.time_wait),
                 (&mut sum.non_ip, cell.non_ip),
+                (&mut sum.folded, cell.folded),
             ] {
                 total.frame_bytes += part.frame_bytes;
                 total.frames += part.frames;

@@ -11,12 +11,15 @@ use aya::{
     maps::{Map, MapData, RingBuf},
     programs::{CgroupSkb, Program as AyaProgram, ProgramError},
 };
-use homeport_ebpf::{layout::MAPS, settings::Offsets};
+use homeport_ebpf::{
+    layout::MAPS,
+    settings::{KIND_BYTES, MAX_TUNNEL_KINDS, Offsets},
+};
 
 use super::{
-    ProbeSettings, btf,
+    ProbeSettings, btf, edge,
     error::ProbeError,
-    namespace::{NamespaceBy, own_namespace},
+    namespace::{NamespaceBy, own_inode, own_namespace},
     programs::{Kind, Program},
     sys::AsGlobal,
 };
@@ -88,7 +91,13 @@ fn load_unchecked(
     } else {
         0
     };
+    let scope_inode = if settings.own_namespace_only && offsets.sock_net != 0 {
+        own_inode().map_err(|error| ProbeError::Map { map: "own network namespace", error })?
+    } else {
+        0
+    };
     let netns_by = namespaces.as_setting();
+    let tunnel_kinds = tunnel_kinds();
     let offsets = AsGlobal(*offsets);
     let mut loader = EbpfLoader::new();
     if let Some(directory) = maps {
@@ -99,6 +108,8 @@ fn load_unchecked(
     loader
         .override_global("OFFSETS", &offsets, true)
         .override_global("SCOPE_NETNS", &scope, true)
+        .override_global("SCOPE_INODE", &scope_inode, true)
+        .override_global("TUNNEL_KINDS", &tunnel_kinds, true)
         .override_global("NETNS_BY", &netns_by, true)
         .map_max_entries("SLOTS", settings.slots)
         .map_max_entries("FREE", settings.slots)
@@ -113,6 +124,20 @@ fn load_unchecked(
                 ProbeError::Load(text)
             }
         })
+}
+
+/// Kinds of tunnel devices as the programs compare them: the first bytes as one number.
+fn tunnel_kinds() -> [u64; MAX_TUNNEL_KINDS] {
+    const _: () = assert!(edge::TUNNEL_KINDS.len() <= MAX_TUNNEL_KINDS);
+    let mut numbers = [0; MAX_TUNNEL_KINDS];
+    for (number, kind) in numbers.iter_mut().zip(edge::TUNNEL_KINDS) {
+        let mut bytes = [0; KIND_BYTES];
+        for (to, from) in bytes.iter_mut().zip(kind.bytes()) {
+            *to = from;
+        }
+        *number = u64::from_ne_bytes(bytes);
+    }
+    numbers
 }
 
 pub(super) fn load_program(ebpf: &mut Ebpf, program: &Program, btf: Option<&Btf>) -> Result<(), String> {

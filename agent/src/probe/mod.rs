@@ -10,6 +10,7 @@
 //! | `hooks` | programs on their hooks: attached, handed over, looked after |
 //! | `cleanup` | the end of counting: nothing stays behind |
 //! | `slots` | readings of the counters, and how slots are taken back |
+//! | `reclaim` | when they are, if they only fell silent |
 //! | `baselines` | what has been read of each slot, for the agent after this one |
 //! | `frames` | counters of interfaces |
 //! | `rings` | events |
@@ -33,6 +34,7 @@ mod load;
 mod namespace;
 mod pins;
 pub mod programs;
+mod reclaim;
 mod rings;
 mod slots;
 mod sys;
@@ -411,19 +413,47 @@ impl Probe {
         self.slots.owner_quality(slot, generation)
     }
 
-    /// Reads every slot that grew and is `ready`, and what had no slot until the sweep before. Two sweeps read
-    /// everything.
+    /// Reads slots that grew and are `ready`, up to a thousand, beginning with `from`. A whole sweep begins with 0,
+    /// goes on with what is returned until that is `None`, and ends with [`Self::sweep_asides`].
     ///
     /// # Errors
     ///
     /// When a map cannot be read; what was read until then has been handed over.
     pub fn sweep(
         &mut self,
+        from: u32,
         now: KernelTime,
         ready: impl Fn(u32) -> bool,
         take: impl FnMut(Reading),
+    ) -> Option<u32> {
+        self.slots.sweep(from, now, ready, take)
+    }
+
+    /// A whole sweep at once, for measurements.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read or written.
+    pub fn sweep_all(
+        &mut self,
+        now: KernelTime,
+        mut take: impl FnMut(Reading),
     ) -> Result<Asides, ProbeError> {
-        self.slots.sweep(now, ready, take);
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.sweep(from, now, |_| true, &mut take);
+        }
+        let asides = self.sweep_asides()?;
+        self.committed()?;
+        Ok(asides)
+    }
+
+    /// What had no slot until the sweep before: two sweeps read everything. It is kept until the commit.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn sweep_asides(&mut self) -> Result<Asides, ProbeError> {
         let mut asides = Asides::default();
         if self.aside.is_some() {
             // The commit that would let it be emptied is late.

@@ -5,18 +5,19 @@
 //! without losing or doubling a byte is told in `homeport_ebpf::slot`, how it survives the agent in
 //! `homeport_ebpf::baseline`.
 
-use std::{io, os::fd::BorrowedFd, time::Duration};
+use std::{collections::HashSet, io, os::fd::BorrowedFd};
 
-use homeport_ebpf::slot::{IndexKey, SlotCold, SlotHot, slot_of};
+use homeport_ebpf::slot::{CLOSED_MANY, IndexKey, SlotCold, SlotHot, slot_of};
 
 use super::{
     baselines::{Baselines, Saved, SavedPhase},
+    reclaim::{IDLE_LIMIT, Pressure},
     sys::{self, SlotArray},
 };
 use crate::{clock::KernelTime, flow::Volume};
 
-/// A slot that was silent for so long is taken back, even if its socket lives on: its next packet takes another.
-const IDLE_LIMIT: Duration = Duration::from_secs(120);
+/// Readings taken before others get their turn: whoever takes them keeps no more than so many.
+const MAX_READINGS: usize = 1024;
 
 /// What a slot counted since it was read last.
 #[derive(Clone, Debug)]
@@ -73,6 +74,9 @@ pub(super) struct Slots {
     in_use: u32,
     /// Something was stored since the last commit.
     changed: bool,
+    pressure: Pressure,
+    /// Cookies of sockets that are gone and had slots for many destinations.
+    gone: HashSet<u64>,
 }
 
 /// What an agent found in slots that were counted in before it came.
@@ -97,8 +101,20 @@ impl Slots {
             array.set_generation(slot, 1);
             sys::push(free, &slot)?;
         }
-        let baselines = vec![Baseline::default(); len as usize];
-        Ok(Self { array, baselines, saved, drained: Vec::new(), in_use: 0, changed: false })
+        Ok(Self::of(array, vec![Baseline::default(); len as usize], saved))
+    }
+
+    fn of(array: SlotArray, baselines: Vec<Baseline>, saved: Baselines) -> Self {
+        Self {
+            array,
+            baselines,
+            saved,
+            drained: Vec::new(),
+            in_use: 0,
+            changed: false,
+            pressure: Pressure::default(),
+            gone: HashSet::new(),
+        }
     }
 
     /// Goes on with slots in which counting went on.
@@ -140,7 +156,7 @@ impl Slots {
             found.away.add(baseline.until(&hot));
             baselines.push(baseline);
         }
-        let mut slots = Self { array, baselines, saved, drained, in_use: 0, changed: false };
+        let mut slots = Self { drained, ..Self::of(array, baselines, saved) };
         slots.free_drained(index, free)?;
         Ok((slots, found))
     }
@@ -189,16 +205,26 @@ impl Slots {
             .then(|| self.array.cold(slot).quality)
     }
 
-    /// Reads everything that grew since the last sweep, and takes back what ended or fell silent. Slots that are
-    /// not `ready` are left for the next sweep.
+    /// Reads what grew since the last sweep, and takes back what ended or fell silent. Slots that are not `ready` are
+    /// left for the next sweep.
+    ///
+    /// Begins with slot `from`, and ends after some readings: a whole sweep begins with 0, and goes on with what is
+    /// returned until that is `None`.
     pub(super) fn sweep(
         &mut self,
+        from: u32,
         now: KernelTime,
         ready: impl Fn(u32) -> bool,
         mut take: impl FnMut(Reading),
-    ) {
-        self.in_use = 0;
-        for slot in 0..self.array.len() {
+    ) -> Option<u32> {
+        if from == 0 {
+            self.in_use = 0;
+        }
+        let mut n_readings = 0;
+        for slot in from..self.array.len() {
+            if n_readings == MAX_READINGS {
+                return Some(slot);
+            }
             let hot = self.array.hot(slot);
             let baseline = self.baselines[slot as usize];
             if hot.active == 0 {
@@ -219,17 +245,59 @@ impl Slots {
                 continue;
             }
             let grown = hot.packets != baseline.packets;
-            if grown || matches!(baseline.phase, Phase::Free | Phase::Fresh) {
+            // An end is told, even of a socket that has been silent.
+            let ended = hot.closed != 0 && baseline.phase != Phase::Retiring;
+            if grown || ended || matches!(baseline.phase, Phase::Free | Phase::Fresh) {
                 take(self.take_reading(slot, hot, now));
+                n_readings += 1;
             }
             match baseline.phase {
                 Phase::Retiring => self.drain(slot),
                 // What came after the reading is read before it is freed.
-                _ if hot.closed != 0 => self.retire(slot, hot.generation),
-                Phase::Live if !grown && now.since(baseline.last_growth) > IDLE_LIMIT => {
+                _ if ended => {
+                    if hot.closed == CLOSED_MANY {
+                        self.gone.insert(self.array.cold(slot).cookie);
+                    }
                     self.retire(slot, hot.generation);
                 }
-                Phase::Free | Phase::Fresh | Phase::Live | Phase::Drained => {}
+                Phase::Live if !grown => {
+                    let silent = now.since(baseline.last_growth);
+                    if silent > IDLE_LIMIT {
+                        self.retire(slot, hot.generation);
+                    } else {
+                        self.pressure.held();
+                        self.pressure.silent(silent);
+                    }
+                }
+                Phase::Free | Phase::Fresh | Phase::Live | Phase::Drained => self.pressure.held(),
+            }
+        }
+        self.make_room(now);
+        None
+    }
+
+    /// Takes back what is silent the longest when slots run short, and marks the slots of sockets that are gone, of
+    /// which the programs mark only one.
+    fn make_room(&mut self, now: KernelTime) {
+        let limit = std::mem::take(&mut self.pressure).idle_limit(self.array.len());
+        let gone = std::mem::take(&mut self.gone);
+        if limit == IDLE_LIMIT && gone.is_empty() {
+            return;
+        }
+        for slot in 0..self.array.len() {
+            let Baseline { phase: Phase::Live, last_growth, .. } = self.baselines[slot as usize] else {
+                continue;
+            };
+            if !gone.is_empty() {
+                let hot = self.array.hot(slot);
+                if hot.closed == 0 && hot.indexed != 0 && gone.contains(&self.array.cold(slot).cookie) {
+                    // The next sweep reads it for the last time, as any that was marked by the programs.
+                    self.array.set_closed(slot);
+                    continue;
+                }
+            }
+            if limit < IDLE_LIMIT && now.since(last_growth) >= limit {
+                self.retire(slot, self.array.hot(slot).generation);
             }
         }
     }
@@ -246,6 +314,9 @@ impl Slots {
     fn take_reading(&mut self, slot: u32, hot: SlotHot, now: KernelTime) -> Reading {
         let baseline = &mut self.baselines[slot as usize];
         let volume = baseline.until(&hot);
+        if matches!(baseline.phase, Phase::Free | Phase::Fresh) {
+            self.pressure.begun();
+        }
         let phase = if baseline.phase == Phase::Retiring { Phase::Retiring } else { Phase::Live };
         *baseline = Baseline {
             wire_bytes: hot.wire_bytes,
@@ -334,7 +405,7 @@ impl Slots {
             taken_for: hot.taken_for,
             remote_port: hot.remote_port,
             protocol: hot.protocol,
-            _pad: 0,
+            via: hot.via,
         };
         // Another slot may have taken the place in the index.
         if sys::lookup::<_, u64>(index, &key)?.map(slot_of) == Some(slot) {

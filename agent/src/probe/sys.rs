@@ -359,6 +359,13 @@ impl SlotArray {
         field.store(0, Ordering::Release);
     }
 
+    /// The socket is gone.
+    pub(super) fn set_closed(&self, slot: u32) {
+        // SAFETY: a field of a live element.
+        let field = unsafe { AtomicU8::from_ptr(&raw mut (*self.hot_at(slot)).closed) };
+        field.store(homeport_ebpf::slot::CLOSED, Ordering::Relaxed);
+    }
+
     /// Whether anybody waits for events of this slot.
     pub(super) fn set_quiet(&self, slot: u32, quiet: bool, next_event_at: u64) {
         // SAFETY: a field of a live element.

@@ -14,6 +14,7 @@ mod restart;
 mod scanner;
 mod socketless;
 mod tcp;
+mod tunnel;
 mod udp;
 
 use std::net::SocketAddr;

@@ -98,6 +98,7 @@ fn serves(slot: *mut Slot, generation: u32, packet: &Packet) -> bool {
             && *remote == packet.remote[0]
             && (*slot).hot.remote_port == packet.remote_port
             && (*slot).hot.protocol == packet.protocol
+            && (*slot).hot.via == packet.via
     }
 }
 
@@ -133,7 +134,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     // kept per destination, so that a scanner costs no slot and wakes nobody.
     let new = known.is_null() || never_counted(known);
     if packet.is_tcp_control() && (packet.is_tcp_answer() || (new && !packet.is_tcp_open())) {
-        asides::add(CLASS_CONTROL, 0, packet);
+        asides::add(CLASS_CONTROL, 0, kernel::enters_tunnel(skb), packet);
         return;
     }
     let state = if known.is_null() { maps::socket_state_or_new(sk) } else { known };
@@ -144,8 +145,13 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     }
     // SAFETY: `skb` is the context.
     let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
-    let mut key =
-        IndexKey { cookie, remote_port: packet.remote_port, protocol: packet.protocol, ..EMPTY_KEY };
+    let mut key = IndexKey {
+        cookie,
+        remote_port: packet.remote_port,
+        protocol: packet.protocol,
+        via: packet.via,
+        ..EMPTY_KEY
+    };
     if !state.is_null() {
         // SAFETY: checked above.
         key.taken_for = unsafe { (*state).owner.pid };
@@ -174,7 +180,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     }
     let Ok(Some(slot_idx)) = FREE.pop() else {
         tell::lose(LOSS_SLOTS, packet.wire_bytes);
-        asides::add(CLASS_OVERFLOW, 0, packet);
+        asides::add(CLASS_OVERFLOW, 0, kernel::enters_tunnel(skb), packet);
         return;
     };
     let Some(slot) = SLOTS.get_ptr_mut(slot_idx) else { return };
@@ -191,7 +197,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
 }
 
 const EMPTY_KEY: IndexKey =
-    IndexKey { cookie: 0, remote: [0; 16], taken_for: 0, remote_port: [0; 2], protocol: 0, _pad: 0 };
+    IndexKey { cookie: 0, remote: [0; 16], taken_for: 0, remote_port: [0; 2], protocol: 0, via: 0 };
 
 /// No slot yet, not even of another destination or an earlier sender.
 #[inline(always)]
@@ -213,8 +219,8 @@ fn inherit(sk: *mut bpf_sock, state: *mut SocketState, packet: &Packet) {
     }
     let stamp = maps::listener(sk);
     if !stamp.is_null() {
-        // SAFETY: checked above.
-        state.owner = unsafe { *stamp };
+        // SAFETY: both checked.
+        unsafe { kernel::copy_stamp(stamp, &raw mut state.owner) };
         state.quality = QUALITY_LISTENER;
         state.initiator = INITIATOR_REMOTE;
     }
@@ -243,7 +249,7 @@ pub(crate) fn remember_old_slot(state: *mut SocketState) {
         taken_for: hot.taken_for,
         remote_port: hot.remote_port,
         protocol: hot.protocol,
-        _pad: 0,
+        via: hot.via,
     };
     index(slot, &key, reference);
 }
@@ -277,6 +283,7 @@ fn take(
     hot.remote = key.remote;
     hot.remote_port = key.remote_port;
     hot.protocol = key.protocol;
+    hot.via = key.via;
     hot.taken_for = key.taken_for;
     hot.next_event_at = if known { u64::MAX } else { hot.payload_bytes };
     hot.indexed = 0;
@@ -286,6 +293,7 @@ fn take(
     // SAFETY: `skb` is the context.
     cold.socket_cgroup_id = unsafe { bpf_skb_cgroup_id(skb) };
     cold.netns = netns(skb, sk);
+    cold.inner = kernel::enters_tunnel(skb) as u8;
     // SAFETY: no arguments.
     cold.first_ns = unsafe { bpf_ktime_get_ns() };
     // SAFETY: sixteen bytes into sixteen bytes.
@@ -300,7 +308,8 @@ fn take(
     } else {
         // SAFETY: checked above.
         let state = unsafe { &*state };
-        cold.owner = state.owner;
+        // SAFETY: both checked.
+        unsafe { kernel::copy_stamp(&raw const state.owner, &raw mut cold.owner) };
         cold.quality = state.quality;
         cold.initiator = state.initiator;
     }

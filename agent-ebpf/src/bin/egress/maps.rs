@@ -18,7 +18,7 @@ use homeport_ebpf::{
     aside::{AsideKey, AsideValue, InterfaceCount},
     layout,
     loss::{LOSS_CAUSES, LossCell},
-    settings::{Live, Offsets},
+    settings::{Live, MAX_TUNNEL_KINDS, Offsets},
     slot::{IndexKey, Slot, SocketState, Stamp},
 };
 
@@ -97,6 +97,14 @@ static OFFSETS: [u32; size_of::<Offsets>() / 4] = [0; size_of::<Offsets>() / 4];
 #[unsafe(no_mangle)]
 static SCOPE_NETNS: u64 = 0;
 
+/// The inode number of the same namespace; zero: unknown, or all of them.
+#[unsafe(no_mangle)]
+static SCOPE_INODE: u64 = 0;
+
+/// Kinds of tunnel devices, unused places zero.
+#[unsafe(no_mangle)]
+static TUNNEL_KINDS: [u64; MAX_TUNNEL_KINDS] = [0; MAX_TUNNEL_KINDS];
+
 /// `NETNS_*`: how the network namespace of a packet is found.
 #[unsafe(no_mangle)]
 static NETNS_BY: u32 = 0;
@@ -120,6 +128,28 @@ pub(crate) fn offset_at(idx: usize) -> u32 {
 pub(crate) fn scope_netns() -> u64 {
     // SAFETY: a static; volatile because the agent writes it before loading.
     unsafe { core::ptr::read_volatile(&raw const SCOPE_NETNS) }
+}
+
+#[inline(always)]
+pub(crate) fn scope_inode() -> u64 {
+    // SAFETY: a static; volatile because the agent writes it before loading.
+    unsafe { core::ptr::read_volatile(&raw const SCOPE_INODE) }
+}
+
+/// Whether devices of this kind put packets into other packets.
+#[inline(always)]
+pub(crate) fn is_tunnel_kind(kind: u64) -> bool {
+    for idx in 0..MAX_TUNNEL_KINDS {
+        // SAFETY: within the static; volatile because the agent writes it before loading.
+        let known = unsafe { core::ptr::read_volatile((&raw const TUNNEL_KINDS).cast::<u64>().add(idx)) };
+        if known == 0 {
+            return false;
+        }
+        if known == kind {
+            return true;
+        }
+    }
+    false
 }
 
 #[inline(always)]

@@ -131,7 +131,7 @@ fn close(state: *mut SocketState) {
         return;
     }
     // SAFETY: checked above.
-    let reference = unsafe { (*state).slot_ref };
+    let (reference, many) = unsafe { ((*state).slot_ref, (*state).many) };
     let Some(slot) = SLOTS.get_ptr_mut(slot_of(reference)) else { return };
     // SAFETY: from a checked lookup.
     let hot = unsafe { &mut (*slot).hot };
@@ -139,7 +139,7 @@ fn close(state: *mut SocketState) {
         return;
     }
     // The sweep sees the mark. An event would wake the agent for every connection, and tell nothing urgent.
-    hot.closed = 1;
+    hot.closed = if many != 0 { CLOSED_MANY } else { CLOSED };
 }
 
 #[inline(always)]

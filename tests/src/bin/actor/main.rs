@@ -4,6 +4,7 @@
 //! not always the one that sends on it. Every process that sent prints one line, `{"pid": ..., "bytes": ...}`;
 //! every listener prints `{"listening": ...}` first.
 
+mod fan;
 mod scan;
 mod stream;
 mod sys;
@@ -34,6 +35,10 @@ enum Actor {
     UdpSink(udp::Sink),
     /// Send until told to end
     Stream(stream::Stream),
+    /// Send to very many destinations, as standard input says
+    Fan(fan::Fan),
+    /// Accept very many connections
+    TcpAbsorb(fan::Absorb),
     /// Knock at ports, send nothing
     Scan(scan::Scan),
 }
@@ -48,6 +53,8 @@ fn main() -> ExitCode {
         Actor::UdpSend(send) => udp::send(&send),
         Actor::UdpSink(sink) => udp::sink(&sink),
         Actor::Stream(stream) => stream::stream(&stream),
+        Actor::Fan(fan) => fan::fan(&fan),
+        Actor::TcpAbsorb(absorb) => fan::absorb(&absorb),
         Actor::Scan(scan) => scan::scan(&scan),
     };
     match outcome {

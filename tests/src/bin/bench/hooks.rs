@@ -192,7 +192,7 @@ fn read(mut probe: Probe, stop: &AtomicBool, seen: &Mutex<Seen>) -> Result<Probe
         }
         if Instant::now() >= sweep_at {
             sweep_at += Duration::from_secs(1);
-            probe.sweep(KernelTime::now(), |_| true, |_| new.readings += 1)?;
+            probe.sweep_all(KernelTime::now(), |_| new.readings += 1)?;
         }
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.latencies_ns.append(&mut new.latencies_ns);

@@ -77,7 +77,7 @@ pub(crate) fn run(lab: &Arc<Lab>, scale: Scale, report: &mut Report) -> Result<(
 fn sweep(probe: &mut Probe, expected: u32) -> Result<f64> {
     let mut packets = 0;
     let start = Instant::now();
-    probe.sweep(KernelTime::now(), |_| true, |reading| packets += reading.volume.packets)?;
+    probe.sweep_all(KernelTime::now(), |reading| packets += reading.volume.packets)?;
     let passed = start.elapsed();
     ensure!(packets == u64::from(expected), "the sweep saw {packets} packets of {expected}");
     Ok(passed.as_secs_f64() * 1e3)

@@ -7,18 +7,18 @@
 
 use std::{
     collections::HashSet,
-    fmt,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
     agent::{Agent, binary, eventually},
-    lab::{ETHERNET_HEADER_BYTES, Family, Host, Lab},
+    campaign::{Progress, Random, Report},
+    lab::{ETHERNET_HEADER_BYTES, Family, Host, Lab, Nic},
     records::{INTERVAL, Records},
     running::Running,
     settings::Settings,
@@ -30,7 +30,7 @@ const SERVER_PORT: u16 = 8_100;
 
 /// What to do.
 #[derive(Clone, Debug)]
-pub struct Campaign {
+pub struct Plan {
     /// How often the agent goes and comes back.
     pub cycles: u32,
     /// The same seed takes the same steps.
@@ -41,70 +41,17 @@ pub struct Campaign {
     pub resize: bool,
 }
 
-/// What happened.
-#[derive(Clone, Debug, Default)]
-#[expect(missing_docs, reason = "the names say it, and `Display` prints them")]
-pub struct Outcome {
-    pub cycles: u32,
-    pub kills: u32,
-    pub stops: u32,
-    pub killed_starts: u32,
-    pub resizes: u32,
-    pub upgrades: u32,
-    pub records: usize,
-    pub episodes: usize,
-    pub connections_and_datagrams: u64,
-    /// Layer 3 bytes that the card sent.
-    pub sent_bytes: u64,
-    /// Layer 3 bytes in the interval records, and of frames that are not IP.
-    pub recorded_bytes: u64,
-    pub seconds: u64,
+#[derive(Clone, Copy, Debug, Default)]
+struct Steps {
+    kills: u32,
+    stops: u32,
+    killed_starts: u32,
+    resizes: u32,
+    upgrades: u32,
 }
 
-impl Outcome {
-    /// Recorded less sent: zero if nothing is missing and nothing doubled.
-    pub const fn difference(&self) -> i64 {
-        self.recorded_bytes as i64 - self.sent_bytes as i64
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} cycles in {} s ({} kills, {} stops, {} starts killed, {} resizes, {} upgrades): the card sent {} \
-             bytes, {} are on record, difference {}; {} records without hole or repetition, {} episodes",
-            self.cycles,
-            self.seconds,
-            self.kills,
-            self.stops,
-            self.killed_starts,
-            self.resizes,
-            self.upgrades,
-            self.sent_bytes,
-            self.recorded_bytes,
-            self.difference(),
-            self.records,
-            self.episodes
-        )
-    }
-}
-
-/// A xorshift generator: steps need no better chance.
-#[derive(Clone, Debug)]
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn wait(&mut self, most: Duration) {
-        thread::sleep(Duration::from_millis(self.below(most.as_millis() as u64 + 1)));
-    }
+fn wait(random: &mut Random, most_ms: u64) {
+    thread::sleep(Duration::from_millis(random.within(0..=most_ms)));
 }
 
 /// The transfers. They end when this is dropped.
@@ -156,87 +103,85 @@ impl Transfers {
     }
 }
 
-impl Campaign {
-    /// Runs it.
-    ///
-    /// # Errors
-    ///
-    /// With the first thing that is not as it should be.
-    pub fn run(&self) -> Result<Outcome> {
-        let lab = Lab::new()?;
-        let before = lab.nic()?;
-        let settings = Settings { interval_secs: 2, ..Settings::default() };
-        let agent = Agent::start(&lab, &settings)?;
-        ensure!(lab.nic()? == before, "the lab was not silent while the agent started");
-        let mut run = Run {
-            chance: Chance(self.seed | 1),
-            campaign: self,
-            agent,
-            lab,
-            outcome: Outcome::default(),
-            slots: 131_072,
-            binary: binary()?,
-        };
-        let started = Instant::now();
-        let transfers = Transfers::start(&run.lab)?;
-        for cycle in 0..self.cycles {
-            run.cycle().with_context(|| {
-                format!("cycle {cycle} of seed {}: {}\n{}", self.seed, run.outcome, run.agent.log())
-            })?;
-        }
-        transfers.finish()?;
-        run.outcome.seconds = started.elapsed().as_secs();
-        run.check(before).with_context(|| format!("seed {}", self.seed))
+/// Runs it.
+///
+/// # Errors
+///
+/// With the first thing that is not as it should be.
+pub fn run(plan: &Plan, progress: Progress) -> Result<Report> {
+    let lab = Lab::new()?;
+    let before = lab.nic()?;
+    let settings = Settings { interval_secs: 2, ..Settings::default() };
+    let agent = Agent::start(&lab, &settings)?;
+    ensure!(lab.nic()? == before, "the lab was not silent while the agent started");
+    let mut run = Run {
+        random: Random::from_seed(plan.seed),
+        plan,
+        agent,
+        lab,
+        steps: Steps::default(),
+        slots: 131_072,
+        binary: binary()?,
+    };
+    let started = Instant::now();
+    let transfers = Transfers::start(&run.lab)?;
+    for cycle in 0..plan.cycles {
+        progress.tell(format_args!("cycle {cycle}: {:?}", run.steps));
+        run.cycle().with_context(|| {
+            format!("cycle {cycle} of seed {}: {:?}\n{}", plan.seed, run.steps, run.agent.log())
+        })?;
     }
+    transfers.finish()?;
+    let seconds = started.elapsed().as_secs();
+    run.check(before, seconds).with_context(|| format!("seed {}", plan.seed))
 }
 
 struct Run<'a> {
-    campaign: &'a Campaign,
-    chance: Chance,
+    plan: &'a Plan,
+    random: Random,
     agent: Agent,
     lab: Lab,
-    outcome: Outcome,
+    steps: Steps,
     slots: u32,
     binary: PathBuf,
 }
 
 impl Run<'_> {
     fn cycle(&mut self) -> Result<()> {
-        self.chance.wait(Duration::from_millis(2_500));
-        if self.chance.below(3) == 0 {
+        wait(&mut self.random, 2_500);
+        if self.random.within(0..=2) == 0 {
             let status = self.agent.stop()?;
             ensure!(status.success(), "the agent ended with {status}");
-            self.outcome.stops += 1;
+            self.steps.stops += 1;
         } else {
             self.agent.kill()?;
-            self.outcome.kills += 1;
+            self.steps.kills += 1;
         }
-        self.chance.wait(Duration::from_millis(700));
-        match self.chance.below(4) {
-            0 if self.campaign.resize => {
+        wait(&mut self.random, 700);
+        match self.random.within(0..=3) {
+            0 if self.plan.resize => {
                 self.slots = if self.slots == 131_072 { 65_536 } else { 131_072 };
-                self.outcome.resizes += 1;
+                self.steps.resizes += 1;
                 self.configure()?;
             }
-            1 if self.campaign.other_build.is_some() => {
+            1 if self.plan.other_build.is_some() => {
                 let own = binary()?;
-                let other = self.campaign.other_build.clone().unwrap_or_default();
+                let other = self.plan.other_build.clone().unwrap_or_default();
                 self.binary = if self.binary == own { other } else { own };
-                self.outcome.upgrades += 1;
+                self.steps.upgrades += 1;
             }
             2 => {
                 // A crash loop: killed at any moment of its start.
-                for _ in 0..=self.chance.below(3) {
+                for _ in 0..=self.random.within(0..=2) {
                     self.agent.launch_again(&self.lab, &self.binary)?;
-                    self.chance.wait(Duration::from_millis(1_500));
+                    wait(&mut self.random, 1_500);
                     self.agent.kill()?;
-                    self.outcome.killed_starts += 1;
+                    self.steps.killed_starts += 1;
                 }
             }
             _ => {}
         }
         self.agent.start_build_again(&self.lab, &self.binary)?;
-        self.outcome.cycles += 1;
         Ok(())
     }
 
@@ -249,7 +194,7 @@ impl Run<'_> {
         self.agent.configure(&settings.toml(self.agent.directory()))
     }
 
-    fn check(mut self, before: crate::lab::Nic) -> Result<Outcome> {
+    fn check(mut self, before: Nic, seconds: u64) -> Result<Report> {
         let sent = eventually(Duration::from_secs(20), || {
             let first = self.lab.nic()?;
             thread::sleep(Duration::from_millis(500));
@@ -270,16 +215,26 @@ impl Run<'_> {
         check_episodes(&records)?;
         let in_records: u64 =
             records.of_class(INTERVAL).filter_map(|record| record["traffic"]["bytes_out"].as_u64()).sum();
-        self.outcome.sent_bytes = sent.layer3_bytes();
-        self.outcome.recorded_bytes = in_records + non_ip;
-        self.outcome.records = records.0.len();
-        self.outcome.episodes = records.episodes().len();
-        let outcome = self.outcome.clone();
-        ensure!(outcome.difference() == 0, "{outcome}\n{}", self.agent.log());
+        let mut report = Report::default();
+        report.figure("seconds under four transfers", seconds);
+        report.figure("times killed and started again", self.steps.kills);
+        report.figure("times stopped and started again", self.steps.stops);
+        report.figure("starts killed on their way", self.steps.killed_starts);
+        report.figure("changes of limits.max_sockets", self.steps.resizes);
+        report.figure("changes of build", self.steps.upgrades);
+        report.figure("frames sent by the card", sent.packets);
+        report.figure("records, without hole or repetition", records.0.len());
+        report.exactly("episodes, opened once and still open", 2, records.episodes().len());
+        let recorded = in_records + non_ip;
+        report.exactly("bytes on record (layer 3, without link headers)", sent.layer3_bytes(), recorded);
         for event in ["counting-gap", "gap"] {
-            ensure!(!records.lifecycle().contains(&event), "{event}: {outcome}\n{}", self.agent.log());
+            let count = records.lifecycle().iter().filter(|seen| **seen == event).count();
+            report.exactly(format!("records of kind {event}"), 0, count);
         }
-        Ok(outcome)
+        if let Err(error) = report.check() {
+            bail!("{error:#}\n{report}\n{}", self.agent.log());
+        }
+        Ok(report)
     }
 }
 

@@ -1,0 +1,57 @@
+//! Runs a long campaign: `cargo xtask soak NAME`.
+//!
+//! One file per campaign for its options; the campaigns themselves are in `homeport_tests::campaign`. The exit code
+//! is not zero when a promise was broken.
+
+mod flows;
+mod restart;
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::Result;
+use clap::Parser;
+use homeport_tests::campaign::{Progress, Random, Report};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask soak", about = "Long campaigns against the agent; needs root")]
+struct Args {
+    /// Repeats a run; a new one is taken, and told, without
+    #[arg(long, global = true, value_name = "N")]
+    seed: Option<u64>,
+    #[command(subcommand)]
+    campaign: Campaign,
+}
+
+#[derive(clap::Subcommand)]
+enum Campaign {
+    /// Very many flows at once, and very many one after the other
+    Flows(flows::Args),
+    /// Kills, stops, upgrades and changes of size at random moments under four transfers
+    Restart(restart::Args),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let seed = args.seed.unwrap_or_else(Random::fresh_seed);
+    println!("seed {seed}");
+    let started = Instant::now();
+    let outcome = run(&args.campaign, seed).and_then(|report| {
+        println!("\n{report}\nseed {seed}, {:.0} s", started.elapsed().as_secs_f64());
+        report.check()
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(campaign: &Campaign, seed: u64) -> Result<Report> {
+    let progress = Progress::on_terminal();
+    match campaign {
+        Campaign::Flows(args) => homeport_tests::campaign::flows::run(&args.plan(seed), progress),
+        Campaign::Restart(args) => homeport_tests::campaign::restart::run(&args.plan(seed), progress),
+    }
+}
