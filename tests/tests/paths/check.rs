@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use homeport_tests::{actor, flows::Flow, kernel};
 
-use crate::{Owner, Part, Path, Payload, Played, row::Row};
+use crate::{Inside, Owner, Part, Path, Payload, Played, row::Row};
 
 /// Every byte must be accounted for; what goes past everything must be the exact difference.
 pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {
@@ -16,6 +16,7 @@ pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {
         row.sent_bytes += part.sent.bytes;
         if path.owner != Owner::Bypass {
             let flow = check_part(path, part, &seen, resent)?;
+            part.inside.iter().try_for_each(|inside| check_inside(inside, &seen, resent))?;
             row.owner = named(flow);
             row.quality.clone_from(&flow.owner.quality);
             row.sensor.clone_from(&flow.sensor);
@@ -74,6 +75,20 @@ fn check_part<'a>(path: &Path, part: &Part, seen: &'a [Flow], resent: u64) -> Re
     check_payload(part, flow, resent)?;
     check_owner(path.owner, part, flow)?;
     Ok(flow)
+}
+
+/// What is inside a tunnel is told to the byte, with its sender.
+fn check_inside(inside: &Inside, seen: &[Flow], resent: u64) -> Result<()> {
+    let Inside { remote, protocol, sent } = inside;
+    let there: Vec<&Flow> = seen.iter().filter(|flow| flow.remote == *remote).collect();
+    let flow = there
+        .iter()
+        .find(|flow| flow.payload_bytes > 0 && flow.protocol == *protocol && flow.owner.pid == Some(sent.pid))
+        .with_context(|| format!("no {protocol} flow inside to {remote}, seen: {there:#?}"))?;
+    ensure!(flow.sensor == "tunnel", "sensor tunnel expected: {flow:#?}");
+    let most = sent.bytes + if *protocol == "tcp" { resent } else { 0 };
+    ensure!((sent.bytes..=most).contains(&flow.payload_bytes), "{} bytes sent inside: {flow:#?}", sent.bytes);
+    Ok(())
 }
 
 fn check_payload(part: &Part, flow: &Flow, resent: u64) -> Result<()> {

@@ -78,6 +78,15 @@ struct Part {
     payload: Payload,
     /// Where the destination is said to be, where that matters.
     location: Option<&'static str>,
+    /// What a tunnel carries there: told with its owner, but counted outside only.
+    inside: Vec<Inside>,
+}
+
+/// One sender and one destination inside a tunnel.
+struct Inside {
+    remote: IpAddr,
+    protocol: &'static str,
+    sent: Sent,
 }
 
 /// How the payload that is counted compares with what was sent.
@@ -93,7 +102,15 @@ enum Payload {
 
 impl Part {
     const fn new(remote: IpAddr, protocol: &'static str, sent: Sent) -> Self {
-        Self { remote, protocol, sent, opener: None, payload: Payload::Same, location: None }
+        Self {
+            remote,
+            protocol,
+            sent,
+            opener: None,
+            payload: Payload::Same,
+            location: None,
+            inside: Vec::new(),
+        }
     }
 }
 

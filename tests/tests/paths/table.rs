@@ -5,7 +5,7 @@ use homeport_tests::lab::Family::{V4, V6};
 use crate::{
     Owner::{Bypass, Forwarded, Kernel, Opener, PacketSocket, Process},
     Path,
-    play::{packet, raw, tcp, transit, udp},
+    play::{packet, raw, tcp, transit, tunnel, udp},
     run,
 };
 
@@ -93,5 +93,15 @@ paths! {
         container_macvlan, "container on macvlan", Forwarded, "unknown", transit::stacked("macvlan mode bridge");
         container_ipvlan, "container on ipvlan", Forwarded, "unknown", transit::stacked("ipvlan mode l2");
         virtual_machine, "virtual machine (tap)", Forwarded, "unknown", transit::machine();
+    }
+    "Tunnels made on the host": {
+        tunnel_vxlan, "VXLAN", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::VXLAN);
+        tunnel_geneve, "Geneve", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::GENEVE);
+        tunnel_gre, "GRE", Kernel("gre"), "unknown", tunnel::through(&tunnel::GRE);
+        tunnel_ipip, "IPIP", Kernel("ipip"), "unknown", tunnel::through(&tunnel::IPIP);
+        tunnel_sit, "6in4", Kernel("ip6-tunnel"), "unknown", tunnel::through(&tunnel::SIT);
+        tunnel_ip6tnl, "IPv6 in IPv6", Kernel("ip6-tunnel"), "unknown", tunnel::through(&tunnel::IP6TNL);
+        tunnel_wireguard, "WireGuard", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::WIREGUARD);
+        tunnel_ipsec, "IPsec (ESP)", Process, "local", tunnel::encrypted();
     }
 }

@@ -328,7 +328,7 @@ const NOBODY: Stamp =
 
 /// The network namespace of a packet and its socket; zero when it cannot be told.
 #[inline(always)]
-pub(crate) fn netns(skb: *mut __sk_buff, sk: *mut bpf_sock) -> u64 {
+fn netns(skb: *mut __sk_buff, sk: *mut bpf_sock) -> u64 {
     match maps::netns_by() {
         // SAFETY: `skb` is the context; only called where the helper exists.
         NETNS_COOKIE => unsafe { bpf_get_netns_cookie(skb.cast()) },

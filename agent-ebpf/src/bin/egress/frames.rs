@@ -18,7 +18,7 @@ use crate::{
     maps::{self, HIGH_INTERFACES, INTERFACES, SEES_ANSWERS6, SLOTS},
     packet::{
         self, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IGMP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
-        IPPROTO_UDPLITE, Packet,
+        IPPROTO_UDPLITE, IPV4_HEADER, IPV6_HEADER, Packet,
     },
     tell,
 };
@@ -29,6 +29,7 @@ const ETH_P_IPV6: u16 = 0x86dd;
 const ETH_P_8021Q: u16 = 0x8100;
 const ETH_P_8021AD: u16 = 0x88a8;
 const VLAN_TAG: usize = 4;
+const SCTP_HEADER: usize = 12;
 /// Link header, one VLAN tag, IPv6 header, TCP header.
 const HEADERS: u32 = 14 + 4 + 40 + 20;
 const AF_PACKET: u32 = 17;
@@ -97,6 +98,15 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
     let mut frame_bytes = wire_len as u64;
     if class == CLASS_TUNNEL && frames > 1 {
         frame_bytes = wrapped_bytes(skb, sk, frames).unwrap_or(frame_bytes);
+    } else if is_ip
+        && frames > 1
+        && packet::outer_protocol(skb, l3_at).is_some_and(|(ip, _)| ip == IPPROTO_SCTP)
+    {
+        // The kernel's own sum leaves out the SCTP header of all but the first.
+        let ip_header = if protocol == ETH_P_IPV6 { IPV6_HEADER } else { IPV4_HEADER };
+        // SAFETY: a plain field of the context.
+        let len = unsafe { (*skb).len } as u64;
+        frame_bytes = len + (frames - 1) * (l3_at + ip_header + SCTP_HEADER) as u64;
     }
     count.frame_bytes += frame_bytes;
     count.frames += frames;

@@ -6,7 +6,7 @@ use homeport_tests::{
     lab::{Family, Host, Lab, Nic},
 };
 
-use super::sink_at;
+use super::{possible, sink_at};
 use crate::{Part, Played, stage::Stage};
 
 const WORDS: &str = "--size 1000 --count 100";
@@ -62,9 +62,4 @@ pub(crate) fn machine() -> Result<Played> {
     let sent = Sent::from_line(&tap.line()?)?;
     let part = Part::new(at.ip(), "udp", sent);
     Ok(Played { stage, parts: vec![part], bypass: Nic::default(), _keep: vec![sink, tap] })
-}
-
-/// What iproute2 or nftables refuse, this kernel has not got.
-fn possible(outcome: Result<()>) -> Result<()> {
-    outcome.map_err(|error| Impossible(format!("{:#}", error.root_cause())).into())
 }
