@@ -27,7 +27,7 @@ pub(crate) fn run_all() -> Result<Summary> {
     let as_root = root_runner()?;
     let mut summary = Summary::of(tool::cargo("test").args(["--locked", "--package", "xtask"]))?;
     summary += Summary::of(&mut unit_tests())?;
-    match tool::run(tool::cargo("build").args(["--locked", "--bins"]).args(tool::PRODUCT)) {
+    match tool::run(tool::cargo("build").args(["--locked", "--bins", "--test", "*"]).args(tool::PRODUCT)) {
         Ok(()) => summary += Summary::of(&mut end_to_end_tests(as_root))?,
         Err(error) => {
             eprintln!("error: {error:#}");

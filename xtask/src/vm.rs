@@ -193,7 +193,15 @@ fn table(lines: &[Line]) -> String {
 
 /// The lines of shell that the guest runs, with links to all programs in `bin`.
 fn script(job: &Job, bin: &Path) -> Result<String> {
-    tool::run(tool::cargo("build").args(["--locked", "--bins"]).args(tool::PRODUCT))?;
+    let built = match job {
+        Job::Shell(_) => binaries::build(&["kernel".to_owned()])?,
+        Job::Tests(selections) if selections.iter().any(|selection| selection.binaries.is_empty()) => {
+            binaries::build(&[])?
+        }
+        Job::Tests(selections) => binaries::build(
+            &selections.iter().flat_map(|selection| selection.binaries.clone()).collect::<Vec<_>>(),
+        )?,
+    };
     if bin.exists() {
         fs::remove_dir_all(bin).with_context(|| format!("remove {}", bin.display()))?;
     }
@@ -220,8 +228,9 @@ fn script(job: &Job, bin: &Path) -> Result<String> {
         Job::Tests(selections) => {
             for Selection { binaries, filters } in selections {
                 let filters: Vec<String> = filters.iter().map(|filter| quoted(filter)).collect();
-                for TestBinary { path, .. } in binaries::build(binaries)? {
-                    let program = link(&path, bin)?;
+                let chosen = |built: &&TestBinary| binaries.is_empty() || binaries.contains(&built.name);
+                for TestBinary { path, .. } in built.iter().filter(chosen) {
+                    let program = link(path, bin)?;
                     let _ = writeln!(
                         script,
                         "{} --test-threads=1 --color never {} || failures=$((failures + 1))",
