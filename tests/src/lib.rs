@@ -21,6 +21,7 @@ pub mod agent;
 pub mod campaign;
 pub mod flows;
 pub mod lab;
+pub mod links;
 pub mod pins;
 pub mod records;
 pub mod running;

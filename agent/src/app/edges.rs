@@ -13,7 +13,7 @@ use std::{
 
 use homeport_ebpf::aside::{FrameCount, InterfaceCount};
 
-use super::App;
+use super::{App, coverage::LinkRow};
 use crate::{
     clock::{KernelTime, WallTime},
     coverage::findings::Subject,
@@ -121,7 +121,8 @@ pub(super) struct Edges {
     /// The second identity, since the start and at the end of the last interval.
     pub(super) attribution: Attribution,
     attribution_at_minute: Attribution,
-    /// Interfaces of the latest list, edge or not, and when it was read.
+    /// Interfaces of the latest list, edge or not, by name and with the reason, and when it was read.
+    judged: Vec<(u32, String, &'static str)>,
     listed: HashSet<u32>,
     listed_at: Option<KernelTime>,
     /// Edge interfaces that are gone, with the time of the last look at them.
@@ -162,6 +163,24 @@ impl Edges {
         let attribution = self.attribution.since(&self.attribution_at_minute);
         self.attribution_at_minute = self.attribution;
         (balanced, attribution)
+    }
+
+    /// Every interface, with whether it counts and why.
+    pub(super) fn link_rows(&self) -> Vec<LinkRow> {
+        self.judged
+            .iter()
+            .map(|(index, name, reason)| {
+                let edge = self.attached.get(index);
+                let ledger = edge.and_then(|edge| edge.ledger.as_ref());
+                LinkRow {
+                    name: name.clone(),
+                    index: *index,
+                    edge: edge.is_some(),
+                    why: (*reason).to_owned(),
+                    unexplained_bytes: ledger.map(|ledger| ledger.cumulative().unexplained.bytes),
+                }
+            })
+            .collect()
     }
 
     /// Nobody counted at an interface for a while: how much its card sent meanwhile.
@@ -290,6 +309,13 @@ impl App {
         for index in self.edges.mtus.extract_if(|index, _| !exists(index)).map(|(index, _)| index) {
             self.probe.forget_mtu(index);
         }
+        self.edges.judged = links
+            .iter()
+            .map(|link| {
+                let (Ok(reason) | Err(reason)) = edge::judge_among(link, &named);
+                (link.index, link.name.clone(), reason)
+            })
+            .collect();
         self.edges.listed = links.iter().map(|link| link.index).collect();
         self.edges.listed_at = Some(now);
         // Both sides of what is new, read together, as early as possible: from here on they are compared.

@@ -21,8 +21,10 @@
 //! | `outbox` | records on their way to the writer |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a restart |
+//! | `coverage` | the statement of what is seen and what not |
 //! | `snapshot` | what the control socket is told |
 
+pub mod coverage;
 mod databases;
 mod edges;
 mod identity;
@@ -61,7 +63,7 @@ use self::{
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
-    clock::{Clock, KernelTime, WallTime},
+    clock::{Clock, ClockSteps, KernelTime, WallTime},
     config::{Config, Namespaces},
     control,
     coverage::findings::Findings,
@@ -108,6 +110,8 @@ struct App {
     exceptions: ExceptionLedger,
     findings: Findings,
     watch: Watch,
+    scope: Scope,
+    clock_steps: ClockSteps,
     clock: Clock,
     origin: Origin,
     booted: Option<WallTime>,
@@ -133,6 +137,13 @@ struct App {
     conditions: HashMap<String, String>,
     condition_since: HashMap<String, KernelTime>,
     warned_age: HashSet<String>,
+}
+
+/// Whose sockets are observed.
+struct Scope {
+    cgroup: PathBuf,
+    /// Only those of the agent's own network namespace.
+    own_only: bool,
 }
 
 /// Runs the agent until it is told to stop.
@@ -210,6 +221,8 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         episodes: Episodes::new(episode_settings(&config), named.clone()),
         findings: Findings::new(named),
         watch: Watch::default(),
+        scope: Scope { cgroup: cgroup.path.clone(), own_only: own_namespace_only },
+        clock_steps: ClockSteps::default(),
         outbox: Outbox::start(writer),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,

@@ -35,7 +35,7 @@ use crate::{
 const OWNER_GRACE: Duration = Duration::from_millis(5);
 
 /// Destinations that the kernel side is told to be silent about. The map there is as large.
-const MAX_KNOWN: usize = 16_384;
+pub(super) const MAX_KNOWN: usize = 16_384;
 
 /// What is left in a ring after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ impl App {
     pub(super) async fn sweep(&mut self, links: &Links) {
         self.take_host_events();
         let now = KernelTime::now();
-        self.clock = crate::clock::Clock::sample();
+        self.look_at_clock();
         let started = SweepTime::now();
         let mut reading_took = SweepTime::default();
         match self.sweep_slots(now, &mut reading_took) {

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     App,
+    coverage::CoverageSnapshot,
     edges::Edge,
     minute::CAUSES,
     sweep_time::{SweepTime, SweepTimes},
@@ -36,6 +37,8 @@ pub enum Query {
         /// Where the answer goes.
         reply: oneshot::Sender<FlowsSnapshot>,
     },
+    /// What is covered, and what not.
+    Coverage(oneshot::Sender<CoverageSnapshot>),
 }
 
 /// The flow table at one moment, before it becomes text.
@@ -257,10 +260,11 @@ pub struct ConditionRow {
 }
 
 impl App {
-    pub(super) fn answer(&self, query: Query) {
+    pub(super) fn answer(&mut self, query: Query) {
         match query {
             // A client that is gone needs no answer.
             Query::Flows { limit, reply } => drop(reply.send(self.flows_snapshot(limit))),
+            Query::Coverage(reply) => drop(reply.send(self.coverage_snapshot())),
         }
     }
 

@@ -9,7 +9,7 @@ mod server;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    client::{AskError, ask_flows},
+    client::{AskError, ask_coverage, ask_flows},
     server::{ControlServer, serve},
 };
 
@@ -23,6 +23,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u32>,
     },
+    /// What is covered, and what not.
+    Coverage {},
 }
 
 /// Reads a question.
@@ -51,6 +53,7 @@ mod tests {
     fn requests_are_read_and_nonsense_is_refused() {
         assert_eq!(parse_request(b"{\"ask\":\"flows\"}\n"), Ok(Request::Flows { limit: None }));
         assert_eq!(parse_request(b"{\"ask\":\"flows\",\"limit\":0}"), Ok(Request::Flows { limit: Some(0) }));
+        assert_eq!(parse_request(b"{\"ask\":\"coverage\"}"), Ok(Request::Coverage {}));
         for line in [
             &b""[..],
             b"flows",

@@ -117,7 +117,9 @@ impl Subject {
                 "a driver that drops without counting",
                 "a driver that counts in another way than any known one",
             ],
-            Self::Detached { .. } => &["somebody with root detached it", "what it was attached to was removed"],
+            Self::Detached { .. } => {
+                &["somebody with root detached it", "what it was attached to was removed"]
+            }
             Self::Unpinned { .. } => &["somebody with root removed the pin"],
             Self::Appeared { .. } => &["a driver was loaded again", "somebody made the interface again"],
             Self::Renamed { .. } => &["udev", "somebody with root"],
@@ -362,7 +364,14 @@ impl Findings {
 
     fn id(&self, subject: &Subject, began: KernelTime) -> Arc<str> {
         let mut hash = Sha256::new();
-        for part in ["coverage", &self.identity.host, &self.identity.boot, subject.as_str(), subject.place(), subject.program().unwrap_or("")] {
+        for part in [
+            "coverage",
+            &self.identity.host,
+            &self.identity.boot,
+            subject.as_str(),
+            subject.place(),
+            subject.program().unwrap_or(""),
+        ] {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }

@@ -4,7 +4,9 @@
 //! | file | what for |
 //! |---|---|
 //! | `findings` | episodes of coverage: bytes past us, attachments that vanished, a self-test that failed |
+//! | `statement` | covered, reduced or not covered, and why |
 //!
 //! Pure: no aya, no tokio, no JSON, no clock.
 
 pub mod findings;
+pub mod statement;

@@ -70,7 +70,7 @@ use self::{
     slots::Slots,
     sys::LiveSettings,
 };
-use crate::clock::KernelTime;
+use crate::clock::{KernelTime, Synchronized};
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -435,6 +435,15 @@ fn find_set(pins: &Pins, scale: Scale) -> io::Result<(Origin, Option<Set>)> {
     };
     pins.clear()?;
     Ok((Origin::Unusable(reason), None))
+}
+
+/// Whether somebody keeps the wall clock right.
+///
+/// # Errors
+///
+/// When the kernel does not say.
+pub fn clock_discipline() -> io::Result<Synchronized> {
+    sys::clock_discipline()
 }
 
 /// An address as the programs write it: IPv4 as `::ffff:a.b.c.d`.

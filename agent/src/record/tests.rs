@@ -365,6 +365,8 @@ fn minute(totals: Totals, interfaces: Vec<Interface>) -> Minute {
                 detail: Some("eth1 appeared 3 s ago".to_owned()),
             },
         ],
+        state: "reduced",
+        reasons: vec!["interface-ledger: eth1 appeared 3 s ago".to_owned()],
         interfaces,
         attribution: Attribution { socket_bytes: 1_816, owned_bytes: 1_552, unnamed_bytes: 64 },
         flows: Flows { rows: 1, evicted: 0, overflowed_readings: 0, open_episodes: 1 },
@@ -483,6 +485,7 @@ fn every_lifecycle_event_has_its_shape() {
             99,
         ),
         ("degraded", Event::Degraded { part: "records".to_owned(), reason: "disk full".to_owned() }, 99),
+        ("clock-step", Event::ClockStep { by_ms: -3_600_000 }, 99),
         ("recovered", Event::Recovered { part: "records".to_owned(), degraded_ms: 12_345 }, 99),
         (
             "gap",
