@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     App,
     minute::CAUSES,
+    selftest::SelfTestView,
     snapshot::{LossRow, SCHEMA},
     watch::place,
 };
@@ -37,6 +38,7 @@ pub struct CoverageView {
     pub fill: Vec<FillRow>,
     pub databases: Vec<DatabaseRow>,
     pub clock: ClockRow,
+    pub self_test: Option<SelfTestView>,
     pub pinned: bool,
 }
 
@@ -215,6 +217,7 @@ impl App {
                 steps: self.clock_steps.count,
                 last_step_ms: self.clock_steps.last_ms,
             },
+            self_test: self.selftest.last.clone(),
             pinned: self.probe.is_pinned(),
         };
         CoverageSnapshot { view, own_only: self.scope.own_only, cgroup: self.scope.cgroup.clone() }

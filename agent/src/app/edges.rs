@@ -121,10 +121,13 @@ pub(super) struct Edges {
     /// The second identity, since the start and at the end of the last interval.
     pub(super) attribution: Attribution,
     attribution_at_minute: Attribution,
-    /// Interfaces of the latest list, edge or not, by name and with the reason, and when it was read.
+    /// Interfaces of the latest list, edge or not, with the reason.
     judged: Vec<(u32, String, &'static str)>,
-    listed: HashSet<u32>,
+    /// The same with a time at which each did not exist yet, when we looked; none if it was there before us.
+    listed: HashMap<u32, Option<KernelTime>>,
     listed_at: Option<KernelTime>,
+    /// Interfaces that send through an edge.
+    above: HashSet<u32>,
     /// Edge interfaces that are gone, with the time of the last look at them.
     former: HashMap<Arc<str>, KernelTime>,
 }
@@ -165,6 +168,14 @@ impl Edges {
         (balanced, attribution)
     }
 
+    /// Remembers which interfaces there are.
+    fn list(&mut self, links: &[Link], now: KernelTime) {
+        let before = std::mem::take(&mut self.listed);
+        let since = |index: &u32| before.get(index).copied().unwrap_or(self.listed_at);
+        self.listed = links.iter().map(|link| (link.index, since(&link.index))).collect();
+        self.listed_at = Some(now);
+    }
+
     /// Every interface, with whether it counts and why.
     pub(super) fn link_rows(&self) -> Vec<LinkRow> {
         self.judged
@@ -192,7 +203,7 @@ impl Edges {
     /// The socket ledger has these bytes of a socket of our own namespace, which began at interface `ifindex`
     /// (zero: not known).
     pub(super) fn attributed(&mut self, ifindex: u32, wire_bytes: u64, has_owner: bool) {
-        if ifindex != 0 && !self.attached.contains_key(&ifindex) {
+        if ifindex != 0 && !self.attached.contains_key(&ifindex) && !self.above.contains(&ifindex) {
             return;
         }
         let sum =
@@ -263,6 +274,7 @@ impl App {
         };
         self.edges.own_addresses = links.iter().flat_map(|link| link.addresses.iter().copied()).collect();
         let named = self.config.host.interfaces.clone();
+        self.edges.list(&links, now);
         let missing: Vec<_> =
             named.iter().filter(|name| !links.iter().any(|link| link.name == **name)).cloned().collect();
         let mut failures = Vec::new();
@@ -316,8 +328,7 @@ impl App {
                 (link.index, link.name.clone(), reason)
             })
             .collect();
-        self.edges.listed = links.iter().map(|link| link.index).collect();
-        self.edges.listed_at = Some(now);
+        self.edges.above = edge::above(&links, &self.edges.attached.keys().copied().collect());
         // Both sides of what is new, read together, as early as possible: from here on they are compared.
         if self.edges.attached.values().any(|edge| edge.ledger.is_none()) {
             self.count_links(&connection).await;
@@ -345,7 +356,7 @@ impl App {
                 name: link.name.as_str().into(),
                 since: WallTime::now(),
                 looked_at: KernelTime::now(),
-                appeared_after: self.edges.listed_at.filter(|_| !self.edges.listed.contains(&link.index)),
+                appeared_after: self.edges.listed.get(&link.index).copied().flatten(),
                 ethernet: link.ethernet,
                 nic_first: counters,
                 nic: counters,

@@ -124,7 +124,7 @@ impl App {
         for transition in transitions {
             let record = coverage::coverage(&self.context(), &transition);
             let line = coverage::line(&transition);
-            self.outbox.send(record, Some(Told { line, paragraph: None, is_alert: true }));
+            self.outbox.send(record, Some(Told { line, paragraph: None, is_alert: true, confirm: None }));
         }
     }
 

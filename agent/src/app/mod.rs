@@ -17,6 +17,7 @@
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
 //! | `minute` | the interval record, coverage and losses |
+//! | `selftest` | a datagram of our own must come out as a finding |
 //! | `watch` | what is attached is looked after, and repaired |
 //! | `outbox` | records on their way to the writer |
 //! | `service` | the service manager is told, and never waited for |
@@ -32,6 +33,7 @@ mod minute;
 mod observe;
 mod outbox;
 mod reload;
+pub mod selftest;
 mod service;
 pub mod snapshot;
 mod state;
@@ -59,7 +61,7 @@ pub use self::{
 };
 use self::{
     edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring, outbox::Outbox,
-    state::StateFile, sweep_time::SweepTimes, watch::Watch,
+    selftest::SelfTest, state::StateFile, sweep_time::SweepTimes, watch::Watch,
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
@@ -110,6 +112,7 @@ struct App {
     exceptions: ExceptionLedger,
     findings: Findings,
     watch: Watch,
+    selftest: SelfTest,
     scope: Scope,
     clock_steps: ClockSteps,
     clock: Clock,
@@ -221,6 +224,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         episodes: Episodes::new(episode_settings(&config), named.clone()),
         findings: Findings::new(named),
         watch: Watch::default(),
+        selftest: SelfTest::default(),
         scope: Scope { cgroup: cgroup.path.clone(), own_only: own_namespace_only },
         clock_steps: ClockSteps::default(),
         outbox: Outbox::start(writer),

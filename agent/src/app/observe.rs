@@ -126,6 +126,7 @@ impl App {
         self.owners.retire(now);
         self.count_links(links).await;
         self.look_at_attachments(links).await;
+        self.look_at_selftest(now);
         self.look_at_conditions();
         self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
@@ -219,6 +220,10 @@ impl App {
         } else if !inner {
             let has_owner = observation.key.owner.actor != Actor::Unowned;
             self.edges.attributed(cold.ifindex, observation.volume.wire_bytes, has_owner);
+        }
+        if self.selftest.is_mine(&observation) {
+            self.take_selftest(observation, now);
+            return;
         }
         let (key, volume) = (observation.key.clone(), observation.volume);
         let approved = self.take_observation(observation, now);
@@ -373,7 +378,7 @@ impl App {
                 (Some(_), Transition::Update(..)) | (None, _) => None,
             };
             let is_alert = transition.episode().kind != Kind::Exception;
-            self.outbox.send(record, Some(Told { line, paragraph, is_alert }));
+            self.outbox.send(record, Some(Told { line, paragraph, is_alert, confirm: None }));
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     coverage::CoverageSnapshot,
     edges::Edge,
     minute::CAUSES,
+    selftest::SelfTestView,
     sweep_time::{SweepTime, SweepTimes},
 };
 use crate::{
@@ -39,6 +40,8 @@ pub enum Query {
     },
     /// What is covered, and what not.
     Coverage(oneshot::Sender<CoverageSnapshot>),
+    /// Send a datagram and see whether it comes out as a finding.
+    SelfTest(oneshot::Sender<SelfTestView>),
 }
 
 /// The flow table at one moment, before it becomes text.
@@ -265,6 +268,7 @@ impl App {
             // A client that is gone needs no answer.
             Query::Flows { limit, reply } => drop(reply.send(self.flows_snapshot(limit))),
             Query::Coverage(reply) => drop(reply.send(self.coverage_snapshot())),
+            Query::SelfTest(reply) => self.ask_selftest(reply),
         }
     }
 

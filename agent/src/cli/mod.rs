@@ -8,6 +8,7 @@ mod explain;
 mod flows;
 mod log;
 mod run;
+mod selftest;
 mod table;
 
 use std::{io::IsTerminal as _, path::PathBuf};
@@ -71,6 +72,8 @@ enum Command {
     Flows(flows::Args),
     /// Say what the running agent sees and what not; the exit code says whether its answers can be trusted
     Coverage(coverage::Args),
+    /// Let the running agent send a datagram that must come out of it as a finding
+    Selftest(selftest::Args),
     /// Stop counting for good: remove what stopped or killed agents have left in the kernel
     Cleanup(cleanup::Args),
 }
@@ -89,6 +92,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args),
             Command::Flows(args) => flows::run(args),
             Command::Coverage(args) => coverage::run(args),
+            Command::Selftest(args) => selftest::run(args),
             Command::Cleanup(args) => cleanup::run(args),
         }
     }

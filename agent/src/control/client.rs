@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::{Refusal, Request};
 use crate::app::{
     coverage::CoverageView,
+    selftest::SelfTestView,
     snapshot::{FlowsView, SCHEMA},
 };
 
@@ -53,6 +54,15 @@ pub fn ask_flows(socket: &Path, limit: Option<u32>) -> Result<(FlowsView, String
 /// [`AskError`].
 pub fn ask_coverage(socket: &Path) -> Result<(CoverageView, String), AskError> {
     ask_for(socket, &Request::Coverage {}, |view: &CoverageView| view.schema)
+}
+
+/// Lets the running agent test itself: how it went, and the text it sent.
+///
+/// # Errors
+///
+/// [`AskError`].
+pub fn ask_selftest(socket: &Path) -> Result<(SelfTestView, String), AskError> {
+    ask_for(socket, &Request::Selftest {}, |view: &SelfTestView| view.schema)
 }
 
 fn ask_for<T: DeserializeOwned>(

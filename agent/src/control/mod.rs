@@ -9,7 +9,7 @@ mod server;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    client::{AskError, ask_coverage, ask_flows},
+    client::{AskError, ask_coverage, ask_flows, ask_selftest},
     server::{ControlServer, serve},
 };
 
@@ -25,6 +25,8 @@ pub enum Request {
     },
     /// What is covered, and what not.
     Coverage {},
+    /// Send a datagram and see whether it comes out as a finding.
+    Selftest {},
 }
 
 /// Reads a question.
@@ -54,6 +56,7 @@ mod tests {
         assert_eq!(parse_request(b"{\"ask\":\"flows\"}\n"), Ok(Request::Flows { limit: None }));
         assert_eq!(parse_request(b"{\"ask\":\"flows\",\"limit\":0}"), Ok(Request::Flows { limit: Some(0) }));
         assert_eq!(parse_request(b"{\"ask\":\"coverage\"}"), Ok(Request::Coverage {}));
+        assert_eq!(parse_request(b"{\"ask\":\"selftest\"}"), Ok(Request::Selftest {}));
         for line in [
             &b""[..],
             b"flows",

@@ -426,6 +426,16 @@ fn an_empty_minute_is_written_and_invents_no_numbers() {
 }
 
 #[test]
+fn a_self_test_is_a_finding_in_all_but_its_urgency() {
+    let record = with_context(|context| finding::self_test(context, &open(&pull()), "00000000000000ff"));
+    let value = serde_json::to_value(record).expect("JSON");
+    assert_eq!((&value["class_uid"], &value["activity_id"]), (&2004.into(), &1.into()));
+    assert_eq!((&value["is_alert"], &value["severity_id"]), (&Value::Bool(false), &1.into()));
+    assert_eq!(value["unmapped"]["homeport"]["kind"], "self-test");
+    assert_eq!(value["finding_info"]["tags"][0]["value"], "00000000000000ff");
+}
+
+#[test]
 fn bytes_past_us_are_a_finding_with_a_number_and_suspects() {
     let identity = Identity { host: "h".into(), boot: "b".into() };
     let mut findings = Findings::new(identity);

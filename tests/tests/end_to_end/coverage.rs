@@ -229,3 +229,89 @@ fn the_statement_says_what_is_attached_where_and_a_script_can_ask() {
         Ok(())
     });
 }
+
+fn selftest(agent: &Agent) -> Result<(Option<i32>, Value)> {
+    let mut command = std::process::Command::new(binary()?);
+    command.args(["selftest", "--json", "--socket"]).arg(agent.directory().join("control.sock"));
+    let output = command.output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let value = serde_json::from_str(&text)
+        .with_context(|| format!("{text} {}", String::from_utf8_lossy(&output.stderr)))?;
+    Ok((output.status.code(), value))
+}
+
+/// The self-test failed at a stage, and the statement says so.
+fn check_selftest_fails(agent: &Agent, stage: &str) -> Result<Value> {
+    let (code, outcome) = selftest(agent)?;
+    ensure!(code == Some(NOT_COVERED) && outcome["failed"] == stage, "{outcome:#}");
+    let (output, view) = coverage(agent)?;
+    ensure!(output.status.code() == Some(NOT_COVERED) && view["state"] == "not covered", "{view:#}");
+    let reasons = view["reasons"].as_array().context("reasons")?;
+    ensure!(reasons.iter().any(|reason| reason["part"] == "self-test"), "{reasons:#?}");
+    Ok(outcome)
+}
+
+const NOT_COVERED: i32 = 8;
+
+#[test]
+fn a_self_test_comes_out_as_a_finding_on_disk_that_pages_nobody() {
+    scene(&Settings::default(), |scene| {
+        let (code, outcome) = selftest(&scene.agent)?;
+        ensure!(code == Some(0) && outcome["passed"] == true, "{outcome:#}");
+        let records = scene.agent.records()?;
+        let tests: Vec<Episode> =
+            records.episodes().into_iter().filter(|episode| episode.kind() == Some("self-test")).collect();
+        ensure!(tests.len() == 1, "one record: {:#?}", records.episodes());
+        let record = tests[0].last();
+        ensure!(record["is_alert"] == false && record["severity_id"] == 1, "{record:#}");
+        ensure!(tests[0].pid() == Some(scene.agent.pid().into()), "it was us: {record:#}");
+        ensure!(tests[0].rule() == Some("denied"), "{record:#}");
+        // It left, so it is in the totals, and in nobody's alert.
+        scene.accounted()?;
+        let (_, view) = coverage(&scene.agent)?;
+        ensure!(view["self_test"]["passed"] == true && view["state"] != "not covered", "{view:#}");
+        ensure!(scene.agent.records()?.episodes().len() == 1, "and nothing else is found");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_self_test_without_a_route_says_so_and_coverage_with_it() {
+    let more = "[selftest]\ndestination = \"203.0.113.200\"\n".to_owned();
+    scene(&Settings { more, ..Settings::default() }, |scene| {
+        scene.lab.shell(Host::Storage, "ip route del default")?;
+        let outcome = check_selftest_fails(&scene.agent, "sent")?;
+        ensure!(outcome["reason"].as_str().is_some_and(|text| text.contains("unreachable")), "{outcome:#}");
+        scene.lab.shell(Host::Storage, "ip route add default via 192.0.2.1")?;
+        let (code, outcome) = selftest(&scene.agent)?;
+        ensure!(code == Some(0), "{outcome:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_self_test_fails_while_somebody_keeps_detaching_the_socket_ledger() {
+    scene(&Settings::default(), |scene| {
+        let directory = scene.agent.pin_dir();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                let pin = directory.join("links/account_egress");
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    // Detached already, or just being attached again.
+                    let _ = links::detach(&pin);
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            let outcome = check_selftest_fails(&scene.agent, "counted");
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            outcome.map(drop)
+        })?;
+        eventually(PATIENCE, || {
+            let (code, outcome) = selftest(&scene.agent)?;
+            ensure!(code == Some(0), "repaired: {outcome:#}");
+            Ok(())
+        })
+    });
+}
