@@ -22,6 +22,7 @@ pub mod agent;
 pub mod campaign;
 pub mod flows;
 pub mod lab;
+pub mod links;
 pub mod patience;
 pub mod pins;
 pub mod records;

@@ -17,15 +17,18 @@
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
 //! | `minute` | the interval record, coverage and losses |
+//! | `selftest` | a datagram of our own must come out as a finding |
 //! | `watch` | what is attached is looked after, and repaired |
 //! | `outbox` | records on their way to the writer |
 //! | `commit` | from when on what was read and recorded counts |
 //! | `run_state` | what one agent leaves for the next, until the next boot |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a boot |
+//! | `coverage` | the statement of what is seen and what not |
 //! | `snapshot` | what the control socket is told |
 
 mod commit;
+pub mod coverage;
 mod databases;
 mod edges;
 mod identity;
@@ -34,6 +37,7 @@ mod observe;
 mod outbox;
 mod reload;
 mod run_state;
+pub mod selftest;
 mod service;
 pub mod snapshot;
 mod state;
@@ -64,6 +68,7 @@ use self::{
     observe::Ring,
     outbox::Outbox,
     run_state::RunState,
+    selftest::SelfTest,
     state::StateFile,
     sweep_time::SweepTimes,
     watch::Watch,
@@ -74,7 +79,7 @@ pub use self::{
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
-    clock::{Clock, KernelTime, WallTime},
+    clock::{Clock, ClockSteps, KernelTime, WallTime},
     config::{Config, Namespaces},
     control,
     coverage::findings::Findings,
@@ -124,6 +129,9 @@ struct App {
     exceptions: ExceptionLedger,
     findings: Findings,
     watch: Watch,
+    selftest: SelfTest,
+    scope: Scope,
+    clock_steps: ClockSteps,
     clock: Clock,
     origin: Origin,
     booted: Option<WallTime>,
@@ -160,6 +168,13 @@ struct App {
     save_state_due: bool,
     /// Nobody else works with the run directory.
     _lock: Option<DirectoryLock>,
+}
+
+/// Whose sockets are observed.
+struct Scope {
+    cgroup: PathBuf,
+    /// Only those of the agent's own network namespace.
+    own_only: bool,
 }
 
 /// Runs the agent until it is told to stop.
@@ -262,6 +277,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         episodes: Episodes::new(episode_settings(&config), named.clone()),
         findings: Findings::new(named),
         watch: Watch::default(),
+        selftest: SelfTest::default(),
+        scope: Scope { cgroup: cgroup.path.clone(), own_only: own_namespace_only },
+        clock_steps: ClockSteps::default(),
         outbox: Outbox::start(writer),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,

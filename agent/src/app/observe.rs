@@ -35,7 +35,7 @@ use crate::{
 const OWNER_GRACE: Duration = Duration::from_millis(5);
 
 /// Destinations that the kernel side is told to be silent about. The map there is as large.
-const MAX_KNOWN: usize = 16_384;
+pub(super) const MAX_KNOWN: usize = 16_384;
 
 /// What is left in a ring after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ impl App {
     pub(super) async fn sweep(&mut self, links: &Links) {
         self.take_host_events();
         let now = KernelTime::now();
-        self.clock = crate::clock::Clock::sample();
+        self.look_at_clock();
         let started = SweepTime::now();
         let mut reading_took = SweepTime::default();
         match self.sweep_slots(now, &mut reading_took) {
@@ -126,6 +126,7 @@ impl App {
         self.owners.retire(now);
         self.count_links(links).await;
         self.look_at_attachments(links).await;
+        self.look_at_selftest(now);
         self.look_at_conditions();
         self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
@@ -221,6 +222,10 @@ impl App {
         } else if !inner {
             let has_owner = observation.key.owner.actor != Actor::Unowned;
             self.edges.attributed(cold.ifindex, observation.volume.wire_bytes, has_owner);
+        }
+        if self.selftest.is_mine(&observation) {
+            self.take_selftest(observation, now);
+            return;
         }
         let (key, volume) = (observation.key.clone(), observation.volume);
         let approved = self.take_observation(observation, reading.resumed, now);
@@ -383,7 +388,7 @@ impl App {
                 (Some(_), Transition::Update(..)) | (None, _) => None,
             };
             let is_alert = transition.episode().kind != Kind::Exception;
-            self.outbox.send(record, Some(Told { line, paragraph, is_alert }));
+            self.outbox.send(record, Some(Told { line, paragraph, is_alert, confirm: None }));
         }
     }
 }

@@ -74,7 +74,10 @@ pub use self::{
     pins::{DirectoryLock, PinError},
     slots::Reading,
 };
-use crate::{clock::KernelTime, flow::Volume};
+use crate::{
+    clock::{KernelTime, Synchronized},
+    flow::Volume,
+};
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -551,6 +554,15 @@ fn find_set(pins: &Pins, scale: Scale) -> io::Result<(Origin, Option<Set>)> {
     };
     pins.clear()?;
     Ok((Origin::Unusable(reason), None))
+}
+
+/// Whether somebody keeps the wall clock right.
+///
+/// # Errors
+///
+/// When the kernel does not say.
+pub fn clock_discipline() -> io::Result<Synchronized> {
+    sys::clock_discipline()
 }
 
 /// An address as the programs write it: IPv4 as `::ffff:a.b.c.d`.

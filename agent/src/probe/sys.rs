@@ -25,6 +25,8 @@ use homeport_ebpf::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
+use crate::clock::Synchronized;
+
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
@@ -453,4 +455,19 @@ pub(super) fn from_bytes<T: Plain>(bytes: &[u8]) -> Option<T> {
     }
     // SAFETY: enough bytes by the check, and every bit pattern of a `Plain` type is a value.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// How well the wall clock is kept.
+pub(super) fn clock_discipline() -> io::Result<Synchronized> {
+    // SAFETY: all zero is a valid `timex`, and means that nothing is to be changed.
+    let mut timex: libc::timex = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the pointer is to a whole structure of ours.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    if state < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Synchronized {
+        is_synchronized: state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0,
+        max_error_us: u64::try_from(timex.maxerror).unwrap_or(0),
+    })
 }

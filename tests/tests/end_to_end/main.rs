@@ -5,6 +5,7 @@
 
 mod approved;
 mod bad_input;
+mod coverage;
 mod database;
 mod episode;
 mod latency;
