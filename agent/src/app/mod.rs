@@ -67,7 +67,10 @@ use crate::{
     geo::{CountryCode, locator::Locator},
     policy::PolicySet,
     probe::{Probe, ProbeError, ProbeSettings, Reading, links::Links},
-    process::{Owners, sockets::Older},
+    process::{
+        Owners,
+        sockets::{Older, Scan},
+    },
     record::{
         Context, Origin,
         lifecycle::{self, Event},
@@ -175,7 +178,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         ring_bytes: config.limits.ring_mib << 20,
     };
     // Names first: the table of processes is complete when the first packet is counted.
-    let older = Older::scan();
+    let netns_cookie = || crate::probe::own_netns_cookie().ok();
+    let mut sockets = Scan::new(own_namespace_only);
+    sockets.look(netns_cookie);
     let owners = Owners::new(&cgroup.path);
     let probe = Probe::start(&probe_settings).map_err(|error| {
         let exit = match error {
@@ -187,6 +192,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         };
         Failure::new(exit, error)
     })?;
+
+    sockets.look(netns_cookie);
+    let older = sockets.finish();
 
     let clock = Clock::sample();
     let policies = Arc::new(config.policies.clone());
@@ -231,7 +239,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         cgroup = %cgroup.path.display(),
         private_cgroup = cgroup.private,
         own_namespace_only,
-        older_connections = app.older.len(),
+        older_sockets = app.older.len(),
         processes = app.owners.len(),
         policy_hash = %app.policies.hash(),
         "watching"
