@@ -15,6 +15,8 @@ pub const CLASS_FORWARDED: u8 = 3;
 pub const CLASS_PACKET: u8 = 4;
 /// ACKs of connections in TIME-WAIT, which kernels from 6.18 on show to the interface only.
 pub const CLASS_TIME_WAIT: u8 = 5;
+/// All of them.
+pub const CLASSES: [u8; 5] = [CLASS_CONTROL, CLASS_OVERFLOW, CLASS_FORWARDED, CLASS_PACKET, CLASS_TIME_WAIT];
 
 /// Key.
 #[repr(C)]
@@ -30,6 +32,15 @@ pub struct AsideKey {
     pub class: u8,
     /// Zero.
     pub _pad: [u8; 2],
+}
+
+impl AsideKey {
+    /// Where bytes of a class go when the map is full: they lose their destination, and are counted all the same. The
+    /// agent makes these entries before the map is written to.
+    #[inline(always)]
+    pub const fn rest(class: u8) -> Self {
+        Self { remote: [0; 16], ifindex: 0, protocol: 0, class, _pad: [0; 2] }
+    }
 }
 
 /// Value.

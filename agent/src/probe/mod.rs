@@ -39,7 +39,7 @@ use aya::{
     util::KernelVersion,
 };
 use homeport_ebpf::{
-    aside::{AsideKey, AsideValue, InterfaceCount},
+    aside::{AsideKey, AsideValue, CLASSES, InterfaceCount},
     event::{FlowEvent, HostEvent},
     loss::{LOSS_CAUSES, LossCell},
     settings::Offsets,
@@ -185,6 +185,9 @@ impl Probe {
             aya::util::nr_cpus().map_err(|(_, error)| ProbeError::Map { map: "per-CPU maps", error })?;
         let slots = Slots::new(map_fd(&ebpf, "SLOTS")?, map_fd(&ebpf, "FREE")?, settings.slots)
             .map_err(|error| ProbeError::Map { map: "SLOTS", error })?;
+        for name in ["ASIDE_0", "ASIDE_1"] {
+            make_rests(map_fd(&ebpf, name)?).map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
+        }
         let live = LiveSettings::new(map_fd(&ebpf, "LIVE")?)
             .map_err(|error| ProbeError::Map { map: "LIVE", error })?;
         let known_generation = live.next_known_generation();
@@ -354,8 +357,14 @@ impl Probe {
         // the slots of the same packets have been read, so that forwarded frames find their sockets counted.
         let name = if self.live.idle_aside() == 0 { "ASIDE_0" } else { "ASIDE_1" };
         let mut asides = Asides::default();
-        sys::drain(map_fd(&self.ebpf, name)?, |key: AsideKey, value| asides.entries.push((key, value)))
-            .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
+        let map = map_fd(&self.ebpf, name)?;
+        sys::drain(map, |key: AsideKey, value: AsideValue| {
+            if value != AsideValue::default() {
+                asides.entries.push((key, value));
+            }
+        })
+        .and_then(|()| make_rests(map))
+        .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
         self.live.flip_aside();
         Ok(asides)
     }
@@ -491,6 +500,13 @@ impl Probe {
         }
         Some(sum)
     }
+}
+
+/// Makes the entries that take what finds no room, before the map is written to.
+fn make_rests(map: BorrowedFd<'_>) -> io::Result<()> {
+    CLASSES
+        .into_iter()
+        .try_for_each(|class| sys::insert_new(map, &AsideKey::rest(class), &AsideValue::default()))
 }
 
 /// Key of the map of known destinations.

@@ -30,7 +30,12 @@ pub(crate) fn add(class: u8, ifindex: u32, packet: &Packet) {
     // Another processor was first, or the map is full.
     match map.get_ptr_mut(key) {
         Some(value) => add_to(value, packet),
-        None => tell::lose(LOSS_ASIDE, packet.wire_bytes),
+        None => {
+            tell::lose(LOSS_ASIDE, packet.wire_bytes);
+            if let Some(rest) = map.get_ptr_mut(AsideKey::rest(class)) {
+                add_to(rest, packet);
+            }
+        }
     }
 }
 
