@@ -8,6 +8,8 @@ mod bad_input;
 mod database;
 mod episode;
 mod latency;
+mod load;
+mod older;
 mod output;
 mod owner;
 mod scanner;
