@@ -13,10 +13,23 @@ pub const CLASS_OVERFLOW: u8 = 2;
 pub const CLASS_FORWARDED: u8 = 3;
 /// Frames at an edge interface from a packet socket.
 pub const CLASS_PACKET: u8 = 4;
+/// Frames at an edge interface that carry the packet of a local socket inside another one: the outside of a tunnel.
+pub const CLASS_TUNNEL: u8 = 6;
 /// ACKs of connections in TIME-WAIT, which kernels from 6.18 on show to the interface only.
 pub const CLASS_TIME_WAIT: u8 = 5;
+/// IP frames at an edge interface that the kernel of this host made, and showed to no socket ledger: IPv6 resets, IGMP
+/// reports, IPv6 handshake answers before 6.6.
+pub const CLASS_KERNEL: u8 = 7;
 /// All of them.
-pub const CLASSES: [u8; 5] = [CLASS_CONTROL, CLASS_OVERFLOW, CLASS_FORWARDED, CLASS_PACKET, CLASS_TIME_WAIT];
+pub const CLASSES: [u8; 7] = [
+    CLASS_CONTROL,
+    CLASS_OVERFLOW,
+    CLASS_FORWARDED,
+    CLASS_PACKET,
+    CLASS_TIME_WAIT,
+    CLASS_TUNNEL,
+    CLASS_KERNEL,
+];
 
 /// Key.
 #[repr(C)]
@@ -30,16 +43,18 @@ pub struct AsideKey {
     pub protocol: u8,
     /// `CLASS_*`.
     pub class: u8,
+    /// Non-zero: on its way into a tunnel of this host, whose outer packet is counted as well.
+    pub inner: u8,
     /// Zero.
-    pub _pad: [u8; 2],
+    pub _pad: u8,
 }
 
 impl AsideKey {
     /// Where bytes of a class go when the map is full: they lose their destination, and are counted all the same. The
     /// agent makes these entries before the map is written to.
     #[inline(always)]
-    pub const fn rest(class: u8) -> Self {
-        Self { remote: [0; 16], ifindex: 0, protocol: 0, class, _pad: [0; 2] }
+    pub const fn rest(class: u8, inner: u8) -> Self {
+        Self { remote: [0; 16], ifindex: 0, protocol: 0, class, inner, _pad: 0 }
     }
 }
 
@@ -69,16 +84,21 @@ pub struct FrameCount {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceCount {
-    /// IP frames of local sockets.
+    /// IP frames of local sockets, and of the kernel itself.
     pub socket: FrameCount,
     /// IP frames without a local socket.
     pub forwarded: FrameCount,
     /// Frames of packet sockets.
     pub packet: FrameCount,
+    /// Outer frames of tunnels that carry a local socket's packet.
+    pub tunnel: FrameCount,
     /// ACKs in TIME-WAIT.
     pub time_wait: FrameCount,
     /// Frames that are not IP: ARP, LLDP...
     pub non_ip: FrameCount,
+    /// Of all those, what a card does not count that counts a large buffer once instead of its segments: the
+    /// frames beyond the first, and their headers. Virtual cables and virtual cards do.
+    pub folded: FrameCount,
 }
 
 // SAFETY: repr(C), integers and byte arrays only, padding explicit (sizes below).
@@ -90,4 +110,4 @@ unsafe impl Plain for InterfaceCount {}
 
 const _: () = assert!(size_of::<AsideKey>() == 24);
 const _: () = assert!(size_of::<AsideValue>() == 24);
-const _: () = assert!(size_of::<InterfaceCount>() == 80);
+const _: () = assert!(size_of::<InterfaceCount>() == 112);

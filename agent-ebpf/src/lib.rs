@@ -8,14 +8,18 @@
 //! | module | what crosses the border |
 //! |---|---|
 //! | [`slot`] | the counters of one socket towards one destination, in memory that both sides map |
+//! | [`baseline`] | what the agent has read of each slot; survives the agent, not seen by the programs |
 //! | [`aside`] | bytes without a slot: control packets, overflow, frames without a local socket |
 //! | [`event`] | what the ring buffers carry: first payload, thresholds, owners, processes, cgroups |
 //! | [`loss`] | what could not be counted or told, by cause |
 //! | [`settings`] | what the agent tells the programs |
+//! | [`layout`] | which builds can share maps, and how one build reads the maps of another |
 #![no_std]
 
 pub mod aside;
+pub mod baseline;
 pub mod event;
+pub mod layout;
 pub mod loss;
 pub mod settings;
 pub mod slot;

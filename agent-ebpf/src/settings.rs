@@ -10,6 +10,18 @@ use crate::Plain;
 /// 64 MiB is at most 20 events a second for one flow at 10 Gbit/s; the sweep sees every flow each second anyway.
 pub const EVENT_STEP_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Most kinds of tunnel devices that the programs tell apart.
+pub const MAX_TUNNEL_KINDS: usize = 32;
+/// Bytes of a kind that are compared; shorter ones end in zeros.
+pub const KIND_BYTES: usize = 8;
+
+/// How the namespace of a packet is found: not at all.
+pub const NETNS_NONE: u32 = 0;
+/// By `bpf_get_netns_cookie`, which cgroup_skb programs may call from 6.18 on.
+pub const NETNS_COOKIE: u32 = 1;
+/// By the inode number that the socket leads to, on older kernels.
+pub const NETNS_INODE: u32 = 2;
+
 /// Settings that change at run time; one element array, mapped by the agent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,10 +69,26 @@ pub struct Offsets {
     pub kernfs_id: u32,
     /// `sock_common.skc_family`
     pub sock_family: u32,
+    /// `sock_common.skc_net`
+    pub sock_net: u32,
+    /// `net.ns.inum`: the inode number of the namespace
+    pub net_inum: u32,
+    /// `sk_buff.dev`
+    pub skb_dev: u32,
+    /// `net_device.rtnl_link_ops`
+    pub device_link_ops: u32,
+    /// `rtnl_link_ops.kind`: what kind of virtual device, as text
+    pub link_ops_kind: u32,
+    /// `sk_buff.head`
+    pub skb_head: u32,
+    /// `sk_buff.data`
+    pub skb_data: u32,
+    /// `sk_buff.inner_transport_header`, counted from the head
+    pub skb_inner_transport: u32,
 }
 
 // SAFETY: repr(C), integers only.
 unsafe impl Plain for Offsets {}
 
 const _: () = assert!(size_of::<Live>() == 8);
-const _: () = assert!(size_of::<Offsets>() == 56);
+const _: () = assert!(size_of::<Offsets>() == 88);

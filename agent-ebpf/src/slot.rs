@@ -59,8 +59,8 @@ pub struct SlotHot {
     pub remote_port: [u8; 2],
     /// IP protocol.
     pub protocol: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// [`via`] of the interface. A packet that leaves through another one takes another slot.
+    pub via: u8,
     /// Process the slot was taken for, zero if unknown then.
     pub taken_for: u32,
     /// Non-zero: somebody counts here. Written by the programs when they take the slot.
@@ -105,8 +105,8 @@ pub struct SlotCold {
     pub cookie: u64,
     /// cgroup2 id of the socket (of its creation).
     pub socket_cgroup_id: u64,
-    /// Network namespace cookie; zero when the kernel cannot say.
-    pub netns_cookie: u64,
+    /// Network namespace, as a cookie or an inode number (`settings::NETNS_*`); zero when the kernel cannot say.
+    pub netns: u64,
     /// `bpf_ktime_get_ns` of the first packet.
     pub first_ns: u64,
     /// Our address; IPv4 as `::ffff:a.b.c.d`.
@@ -119,8 +119,10 @@ pub struct SlotCold {
     pub quality: u8,
     /// `INITIATOR_*`.
     pub initiator: u8,
+    /// Non-zero: on its way into a tunnel of this host, whose outer packets are counted as well.
+    pub inner: u8,
     /// Zero.
-    pub _pad: [u8; 24],
+    pub _pad: [u8; 23],
 }
 
 /// One slot: three cache lines.
@@ -147,8 +149,8 @@ pub struct IndexKey {
     pub remote_port: [u8; 2],
     /// [`SlotHot::protocol`].
     pub protocol: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// [`SlotHot::via`].
+    pub via: u8,
 }
 
 /// What a socket remembers in its storage.
@@ -167,6 +169,12 @@ pub struct SocketState {
     pub many: u8,
     /// Zero.
     pub _pad: [u8; 5],
+}
+
+/// An interface index in one byte. Two interfaces of a host may share it, which costs nothing but the distinction.
+#[inline(always)]
+pub const fn via(ifindex: u32) -> u8 {
+    (ifindex ^ ifindex >> 8 ^ ifindex >> 16 ^ ifindex >> 24) as u8
 }
 
 /// Joins slot and generation.

@@ -9,6 +9,8 @@
 //! | [`geo`] | where an address is, with the evidence for it |
 //! | [`policy`] | may it go there: presets, workloads, exceptions, verdicts |
 //! | [`alert`] | violations become episodes: opened, updated, closed |
+//! | [`reconcile`] | does what we saw add up to what the network cards say they sent |
+//! | [`coverage`] | what is not covered becomes a finding, and a statement |
 //! | [`record`] | the outward, versioned form of an episode or an interval (OCSF) |
 //! | [`config`] | what the operator wrote, and the valid configuration made of it |
 //!
@@ -21,10 +23,12 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod coverage;
 pub mod exit;
 pub mod flow;
 pub mod geo;
 pub mod policy;
 pub mod probe;
 pub mod process;
+pub mod reconcile;
 pub mod record;

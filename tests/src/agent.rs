@@ -20,6 +20,8 @@ use crate::{
     actor::built,
     flows::Flows,
     lab::{Host, Lab, output},
+    patience::patient,
+    pins,
     records::Records,
     running::Running,
     settings::Settings,
@@ -67,37 +69,81 @@ impl Agent {
     /// As above.
     pub fn start_with(lab: &Lab, settings: &Settings, directory: TempDir, toml: &str) -> Result<Self> {
         let mut agent = Self::launch(lab, settings, directory, toml)?;
-        match agent.wait_until("READY=1") {
-            Ok(()) => Ok(agent),
-            Err(error) => bail!("{error:#}\n{}", agent.log()),
-        }
+        agent.wait_until_ready()?;
+        Ok(agent)
     }
 
     fn launch(lab: &Lab, settings: &Settings, directory: TempDir, toml: &str) -> Result<Self> {
-        let config = directory.path().join("homeport.toml");
-        fs::write(&config, toml)?;
-        let notify_path = directory.path().join("notify.sock");
-        let notify = UnixDatagram::bind(&notify_path)?;
+        fs::write(directory.path().join("homeport.toml"), toml)?;
+        let notify = UnixDatagram::bind(directory.path().join("notify.sock"))?;
         let notified = read_messages(notify.try_clone()?, settings.deaf_manager);
-        let log = fs::File::create(directory.path().join("log"))?;
-        let mut words = settings.wrapper.iter().map(OsString::from).chain([binary()?.into_os_string()]);
-        let mut command = lab.command(Host::Storage, words.next().context("a program")?);
-        command
-            .args(words)
-            .arg("run")
-            .args(settings.arguments)
-            .arg("--config")
-            .arg(&config)
-            .env("NOTIFY_SOCKET", &notify_path)
-            .env_remove("JOURNAL_STREAM")
-            .stderr(Stdio::from(log));
-        Ok(Self {
-            process: Running::start(&mut command)?,
-            notify,
-            notified,
-            directory,
-            settings: settings.clone(),
-        })
+        let process = run(lab, settings, directory.path(), &binary()?)?;
+        Ok(Self { process, notify, notified, directory, settings: settings.clone() })
+    }
+
+    /// Starts it again after it has ended, with its files as they are.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::start`].
+    pub fn start_again(&mut self, lab: &Lab) -> Result<()> {
+        self.start_build_again(lab, &binary()?)
+    }
+
+    /// The same with the program of another build.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::start`].
+    pub fn start_build_again(&mut self, lab: &Lab, binary: &Path) -> Result<()> {
+        while self.notified.try_recv().is_ok() {}
+        self.launch_again(lab, binary)?;
+        self.wait_until_ready()
+    }
+
+    /// The same without waiting until it watches.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn launch_again(&mut self, lab: &Lab, binary: &Path) -> Result<()> {
+        self.process = run(lab, &self.settings, self.directory.path(), binary)?;
+        Ok(())
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        match self.wait_until("READY=1") {
+            Ok(()) => Ok(()),
+            Err(error) => bail!("{error:#}\n{}", self.log()),
+        }
+    }
+
+    /// Kills it (`SIGKILL`): it can do nothing more.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be waited for.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Where its maps and links are pinned.
+    pub fn pin_dir(&self) -> PathBuf {
+        pins::directory(self.directory.path())
+    }
+
+    /// What it keeps in memory for the next one.
+    pub fn run_dir(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
+    /// Writes another configuration, for the next start.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn configure(&self, toml: &str) -> Result<()> {
+        Ok(fs::write(self.config_path(), toml)?)
     }
 
     /// Waits for a message of the service protocol, such as `READY=1`.
@@ -106,7 +152,7 @@ impl Agent {
     ///
     /// When the agent ends, or says nothing of the kind.
     pub fn wait_until(&mut self, message: &str) -> Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT;
+        let deadline = Instant::now() + patient(START_TIMEOUT);
         while Instant::now() < deadline {
             if let Ok(text) = self.notified.recv_timeout(Duration::from_millis(100))
                 && text.lines().any(|line| line == message)
@@ -117,7 +163,7 @@ impl Agent {
                 bail!("the agent ended with {status} before it said {message}");
             }
         }
-        bail!("the agent did not say {message} within {START_TIMEOUT:?}")
+        bail!("the agent did not say {message} within {:?}", patient(START_TIMEOUT))
     }
 
     /// The current table.
@@ -243,11 +289,31 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.notify.shutdown(Shutdown::Both);
+        // Its programs stay until the pins are gone, and it must not be there to make new ones.
+        let _ = self.process.kill();
+        let _ = pins::remove(self.directory.path());
         if thread::panicking() {
             let config = fs::read_to_string(self.config_path()).unwrap_or_default();
             eprintln!("--- configuration\n{config}--- log of the agent\n{}---", self.log());
         }
     }
+}
+
+/// Starts the agent of a directory; its log is appended to.
+fn run(lab: &Lab, settings: &Settings, directory: &Path, binary: &Path) -> Result<Running> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log"))?;
+    let mut words = settings.wrapper.iter().map(OsString::from).chain([binary.into()]);
+    let mut command = lab.command(Host::Storage, words.next().context("a program")?);
+    command
+        .args(words)
+        .arg("run")
+        .args(settings.arguments)
+        .arg("--config")
+        .arg(directory.join("homeport.toml"))
+        .env("NOTIFY_SOCKET", directory.join("notify.sock"))
+        .env_remove("JOURNAL_STREAM")
+        .stderr(Stdio::from(log));
+    Running::start(&mut command)
 }
 
 /// Reads what the agent tells its service manager until the socket is shut down, or, if the manager is `deaf`, until
@@ -267,17 +333,18 @@ fn read_messages(notify: UnixDatagram, deaf: bool) -> Receiver<String> {
     messages
 }
 
-/// Repeats until it succeeds. After the time given, the latest failure counts.
+/// Repeats until it succeeds. After the time given (see [`patience`](crate::patience)), the latest failure counts.
 ///
 /// # Errors
 ///
 /// The latest failure.
-pub fn eventually<T>(patience: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    let deadline = Instant::now() + patience;
+pub fn eventually<T>(within: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let within = patient(within);
+    let deadline = Instant::now() + within;
     loop {
         match attempt() {
             Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
-            result => return result.with_context(|| format!("still so after {patience:?}")),
+            result => return result.with_context(|| format!("still so after {within:?}")),
         }
     }
 }

@@ -4,9 +4,11 @@
 //! | file | what for |
 //! |---|---|
 //! | `lab` | a storage host, a router and three peers, each a network namespace |
+//! | `patience` | how much longer things may take on an emulated processor |
 //! | `running` | child processes that end with their owner, and the lines they print |
 //! | `actor` | starts the sending and receiving programs of `src/bin/actor` |
 //! | `settings` | configuration files for the agent |
+//! | `pins` | where agents under test pin their maps |
 //! | `agent` | starts, asks and stops the agent |
 //! | `flows` | what `homeport flows --json` prints |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
@@ -20,6 +22,8 @@ pub mod agent;
 pub mod campaign;
 pub mod flows;
 pub mod lab;
+pub mod patience;
+pub mod pins;
 pub mod records;
 pub mod running;
 pub mod scene;

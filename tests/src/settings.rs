@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use crate::lab::Host;
+use crate::{lab::Host, pins};
 
 /// What a test may want to be different. Written as TOML by [`Settings::toml`].
 #[derive(Clone, Debug)]
@@ -55,6 +55,7 @@ impl Settings {
     ///
     /// Documentation addresses are in no country; sites put them there.
     pub fn toml(&self, directory: &Path) -> String {
+        let pin_dir = pins::directory(directory);
         let directory = directory.display();
         let Self { quiet_secs, interval_secs, policies, more, geo, host, namespaces, records, .. } = self;
         let mut text = format!(
@@ -62,7 +63,9 @@ impl Settings {
              [geo]\n{geo}\n\n\
              [alert]\nattempt_grace_ms = 500\nquiet_secs = {quiet_secs}\n\n\
              [records]\nfile = \"{directory}/{records}\"\ninterval_secs = {interval_secs}\n\n\
-             [agent]\nsocket = \"{directory}/control.sock\"\nstate_dir = \"{directory}/state\"\n\n"
+             [agent]\nsocket = \"{directory}/control.sock\"\nstate_dir = \"{directory}/state\"\n\
+             run_dir = \"{directory}/run\"\npin_dir = \"{}\"\n\n",
+            pin_dir.display()
         );
         for (host, name, networks) in SITES {
             let country = host.country();

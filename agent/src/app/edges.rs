@@ -8,18 +8,21 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    sync::Arc,
 };
 
-use homeport_ebpf::aside::InterfaceCount;
+use homeport_ebpf::aside::{FrameCount, InterfaceCount};
 
 use super::App;
 use crate::{
-    clock::WallTime,
+    clock::{KernelTime, WallTime},
+    coverage::findings::Subject,
     flow::Volume,
     probe::{
         edge::{self, Link},
         links::Links,
     },
+    reconcile::{Amount, InterfaceLedger, Limits, Report, Sample, Seen, attribution::Attribution},
 };
 
 /// Destinations for which forwarded bytes are compared. Beyond it, forwarded bytes count as unattributed: too much
@@ -29,15 +32,21 @@ const MAX_DESTINATIONS: usize = 65_536;
 /// One edge interface.
 #[derive(Clone, Debug)]
 pub(super) struct Edge {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) since: WallTime,
+    /// The last time that its card was read.
+    looked_at: KernelTime,
+    /// It did not exist at this time, when we looked; none if it was there before us.
+    appeared_after: Option<KernelTime>,
+    /// Has Ethernet headers.
+    ethernet: bool,
     /// Counters of the driver when we began, and at the last look.
     pub(super) nic_first: Counters,
     pub(super) nic: Counters,
     /// What tc counted.
-    pub(super) count: InterfaceCount,
-    /// Both at the end of the last interval record.
-    pub(super) at_minute: (Counters, u64),
+    pub(super) seen: Seen,
+    /// Both compared; none until both have been read together.
+    pub(super) ledger: Option<InterfaceLedger>,
 }
 
 /// What a driver counts.
@@ -63,13 +72,43 @@ impl Counters {
     }
 }
 
-/// Bytes that tc counted, whatever sent them.
-pub(super) const fn counted_bytes(count: &InterfaceCount) -> u64 {
-    count.socket.frame_bytes
-        + count.forwarded.frame_bytes
-        + count.packet.frame_bytes
-        + count.time_wait.frame_bytes
-        + count.non_ip.frame_bytes
+/// The cells of the kernel side as terms.
+fn seen(count: &InterfaceCount) -> Seen {
+    let InterfaceCount { socket, forwarded, packet, tunnel, time_wait, non_ip, folded } = *count;
+    let amount = |count: FrameCount| Amount::new(count.frame_bytes, count.frames);
+    Seen {
+        socket: amount(socket),
+        forwarded: amount(forwarded),
+        packet: amount(packet),
+        tunnel: amount(tunnel),
+        time_wait: amount(time_wait),
+        non_ip: amount(non_ip),
+        folded: amount(folded),
+    }
+}
+
+const fn limits(link: &Link) -> Limits {
+    /// Ethernet header with two tags.
+    const LINK_HEADER: u32 = 22;
+    Limits {
+        frame: link.mtu.saturating_add(LINK_HEADER) as u64,
+        buffer: link.buffer.saturating_add(LINK_HEADER) as u64,
+    }
+}
+
+/// Bytes of layer 3 in frames of an interface.
+const fn layer3_bytes(frames: Amount, ethernet: bool) -> u64 {
+    /// Tags are not in the frame where `tc` sees it.
+    const ETHERNET_HEADER: u64 = 14;
+    let header = if ethernet { ETHERNET_HEADER } else { 0 };
+    frames.bytes.saturating_sub(frames.frames.saturating_mul(header))
+}
+
+/// The end of an interval at one interface.
+pub(super) struct Balanced {
+    pub(super) name: Arc<str>,
+    pub(super) report: Report,
+    pub(super) n_resets: u64,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +118,18 @@ pub(super) struct Edges {
     mtus: HashMap<u32, u32>,
     own_addresses: HashSet<IpAddr>,
     destinations: HashMap<IpAddr, Destination>,
+    /// The second identity, since the start and at the end of the last interval.
+    pub(super) attribution: Attribution,
+    attribution_at_minute: Attribution,
+    /// Interfaces of the latest list, edge or not, and when it was read.
+    listed: HashSet<u32>,
+    listed_at: Option<KernelTime>,
+    /// Edge interfaces that are gone, with the time of the last look at them.
+    former: HashMap<Arc<str>, KernelTime>,
 }
+
+/// Names of interfaces that are gone which are remembered.
+const MAX_FORMER: usize = 1024;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Destination {
@@ -98,17 +148,37 @@ impl Edges {
         self.attached.iter().map(|(index, edge)| (*index, edge))
     }
 
-    /// Ends an interval: counters from here on belong to the next.
-    pub(super) fn end_minute(&mut self) -> Vec<(String, Counters, u64)> {
-        self.attached
+    /// Ends an interval: what is counted from here on belongs to the next.
+    pub(super) fn end_minute(&mut self) -> (Vec<Balanced>, Attribution) {
+        let balanced = self
+            .attached
             .values_mut()
-            .map(|edge| {
-                let (nic, counted) = edge.at_minute;
-                let total = counted_bytes(&edge.count);
-                edge.at_minute = (edge.nic, total);
-                (edge.name.clone(), edge.nic.since(nic), total.saturating_sub(counted))
+            .filter_map(|edge| {
+                let ledger = edge.ledger.as_mut()?;
+                let report = ledger.end_interval();
+                Some(Balanced { name: Arc::clone(&edge.name), report, n_resets: ledger.n_resets() })
             })
-            .collect()
+            .collect();
+        let attribution = self.attribution.since(&self.attribution_at_minute);
+        self.attribution_at_minute = self.attribution;
+        (balanced, attribution)
+    }
+
+    /// Nobody counted at an interface for a while: how much its card sent meanwhile.
+    pub(super) fn settle_gap(&mut self, index: u32) -> Option<i64> {
+        let ledger = self.attached.get_mut(&index)?.ledger.as_mut()?;
+        Some(ledger.settle_gap().bytes)
+    }
+
+    /// The socket ledger has these bytes of a socket of our own namespace, which began at interface `ifindex`
+    /// (zero: not known).
+    pub(super) fn attributed(&mut self, ifindex: u32, wire_bytes: u64, has_owner: bool) {
+        if ifindex != 0 && !self.attached.contains_key(&ifindex) {
+            return;
+        }
+        let sum =
+            if has_owner { &mut self.attribution.owned_bytes } else { &mut self.attribution.unnamed_bytes };
+        *sum = sum.saturating_add(wire_bytes);
     }
 
     /// Whether a socket with this address is in another network namespace, for kernels that do not tell: the
@@ -166,8 +236,9 @@ impl Edges {
 
 impl App {
     /// Attaches to edge interfaces that are new, and forgets those that are gone.
-    pub(super) async fn follow_links(&mut self, links: &Links) {
-        let links = match links.list().await {
+    pub(super) async fn follow_links(&mut self, connection: &Links) {
+        let now = KernelTime::now();
+        let links = match connection.list().await {
             Ok(links) => links,
             Err(error) => return self.degraded("interfaces", &format!("listing interfaces: {error}")),
         };
@@ -187,7 +258,7 @@ impl App {
                         Err(error) => failures.push(error.to_string()),
                     }
                 }
-                Ok(_) => {}
+                Ok(_) => self.called(link.index, &link.name),
                 Err(reason) => {
                     if self.edges.refused.insert(link.index) {
                         tracing::debug!(interface = link.name, reason, "not an edge interface");
@@ -205,7 +276,12 @@ impl App {
         for index in gone {
             self.probe.forget_interface(index);
             if let Some(edge) = self.edges.attached.remove(&index) {
-                tracing::warn!(interface = edge.name, nic_bytes = edge.nic.bytes, "edge interface is gone");
+                tracing::warn!(interface = &*edge.name, nic_bytes = edge.nic.bytes, "edge interface is gone");
+                let transitions = self.findings.interface_gone(&edge.name);
+                self.publish_coverage(transitions);
+                if self.edges.former.len() < MAX_FORMER {
+                    self.edges.former.insert(edge.name, edge.looked_at);
+                }
             }
         }
         // The maps of the kernel side hold 1,024 interfaces, and container hosts make new ones all day.
@@ -213,6 +289,12 @@ impl App {
         self.edges.refused.retain(exists);
         for index in self.edges.mtus.extract_if(|index, _| !exists(index)).map(|(index, _)| index) {
             self.probe.forget_mtu(index);
+        }
+        self.edges.listed = links.iter().map(|link| link.index).collect();
+        self.edges.listed_at = Some(now);
+        // Both sides of what is new, read together, as early as possible: from here on they are compared.
+        if self.edges.attached.values().any(|edge| edge.ledger.is_none()) {
+            self.count_links(connection).await;
         }
         let faults = missing
             .iter()
@@ -230,31 +312,103 @@ impl App {
 
     fn attached(&mut self, link: &Link, reason: &str) {
         let counters = Counters::of(link);
-        let count = self.probe.interface_count(link.index).unwrap_or_default();
         tracing::info!(interface = link.name, index = link.index, reason, "counting frames at the edge");
         self.edges.attached.insert(
             link.index,
             Edge {
-                name: link.name.clone(),
+                name: link.name.as_str().into(),
                 since: WallTime::now(),
+                looked_at: KernelTime::now(),
+                appeared_after: self.edges.listed_at.filter(|_| !self.edges.listed.contains(&link.index)),
+                ethernet: link.ethernet,
                 nic_first: counters,
                 nic: counters,
-                at_minute: (counters, counted_bytes(&count)),
-                count,
+                seen: self.seen(link.index),
+                ledger: None,
             },
         );
     }
 
+    fn seen(&self, index: u32) -> Seen {
+        self.probe.interface_count(index).as_ref().map(seen).unwrap_or_default()
+    }
+
     /// Reads the drivers' counters and our own.
+    ///
+    /// In the direction that frames take, so that nothing is counted behind that was not seen before: our cells,
+    /// the queues, the drivers, and our cells once more.
     pub(super) async fn count_links(&mut self, links: &Links) {
-        let Ok(links) = links.list().await else { return };
-        for link in links {
-            if let Some(edge) = self.edges.attached.get_mut(&link.index) {
-                edge.nic = Counters::of(&link);
-                edge.name = link.name;
-                edge.count = self.probe.interface_count(link.index).unwrap_or(edge.count);
+        let before: HashMap<u32, Seen> =
+            self.edges.attached.keys().map(|index| (*index, self.seen(*index))).collect();
+        // Without it, what waits and what was dropped is not known: more is reported, not less.
+        let queues = links.queues().await.unwrap_or_default();
+        let Ok(counters) = links.counters().await else { return };
+        for link in counters {
+            let Some(seen_before) = before.get(&link.index) else { continue };
+            let seen_after = self.seen(link.index);
+            let Some(edge) = self.edges.attached.get_mut(&link.index) else { continue };
+            let sample = Sample {
+                nic: Amount::new(link.tx_bytes, link.tx_packets),
+                nic_dropped: link.tx_dropped,
+                queue: queues.get(&link.index).copied(),
+                seen_before: *seen_before,
+                seen_after,
+            };
+            let mut before_us = None;
+            match &mut edge.ledger {
+                Some(ledger) => {
+                    ledger.set_limits(limits(&link));
+                    ledger.observe(&sample);
+                }
+                None => {
+                    edge.ledger = Some(InterfaceLedger::new(limits(&link), &sample));
+                    before_us = edge
+                        .appeared_after
+                        .map(|after| (after, InterfaceLedger::before_first(&sample).bytes));
+                }
+            }
+            let socket = seen_after.socket.since(edge.seen.socket);
+            let attribution = &mut self.edges.attribution;
+            attribution.socket_bytes =
+                attribution.socket_bytes.saturating_add(layer3_bytes(socket, edge.ethernet));
+            edge.seen = seen_after;
+            edge.nic = Counters::of(&link);
+            edge.looked_at = KernelTime::now();
+            if let Some((after, bytes)) = before_us {
+                let name = Arc::clone(&edge.name);
+                self.appeared(name, after, bytes);
             }
         }
+    }
+
+    /// An edge interface came into being while we watched. What left before we were attached is known by its card.
+    fn appeared(&mut self, interface: Arc<str>, after: KernelTime, bytes: i64) {
+        let former = self.edges.former.remove(&interface);
+        if former.is_none() && bytes == 0 {
+            return;
+        }
+        let now = KernelTime::now();
+        let subject = Subject::Appeared { interface };
+        let opened = self.findings.lost(subject.clone(), former.unwrap_or(after), now, None);
+        let closed = self.findings.repaired(&subject, now, Some(bytes));
+        self.publish_coverage(opened.into_iter().chain(closed));
+    }
+
+    /// An edge interface may have another name by now. Counting goes on: programs and cells go by its number.
+    fn called(&mut self, index: u32, name: &str) {
+        let Some(edge) = self.edges.attached.get_mut(&index) else { return };
+        if *edge.name == *name {
+            return;
+        }
+        let before = std::mem::replace(&mut edge.name, name.into());
+        let interface = Arc::clone(&edge.name);
+        self.probe.rename_interface(index, name);
+        let mut transitions = self.findings.interface_gone(&before);
+        let now = KernelTime::now();
+        let subject = Subject::Renamed { interface, before };
+        transitions.extend(self.findings.lost(subject.clone(), now, now, None));
+        transitions.extend(self.findings.repaired(&subject, now, Some(0)));
+        self.publish_coverage(transitions);
     }
 }
 

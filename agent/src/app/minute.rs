@@ -5,13 +5,14 @@ use homeport_ebpf::loss::{
     LOSS_UNPARSED, LossCell,
 };
 
-use super::{App, reload::extra};
+use super::{App, edges::Balanced, outbox::Told, reload::extra};
 use crate::{
     clock::{KernelTime, WallTime},
+    coverage::findings::Transition,
     probe::programs::State,
     record::{
-        Loss,
-        interval::{Coverage, Flows, Interface, Minute, interval},
+        Loss, coverage,
+        interval::{Balance, Coverage, Flows, Interface, Minute, interval},
         lifecycle::{Event, lifecycle},
     },
 };
@@ -71,15 +72,19 @@ impl App {
     /// Writes the interval record, empty or not, and begins the next interval.
     pub(super) fn record_minute(&mut self, now: WallTime) {
         let counters = self.table.counters();
-        let interfaces = self
-            .edges
-            .end_minute()
+        let (balanced, attribution) = self.edges.end_minute();
+        let span = (self.minute.started, KernelTime::now());
+        for Balanced { name, report, .. } in &balanced {
+            let transitions = self.findings.interval(name, report.finding.as_ref(), span);
+            self.publish_coverage(transitions);
+        }
+        let interfaces = balanced
             .into_iter()
-            .map(|(name, nic, counted)| Interface {
-                name,
-                nic_bytes: Some(nic.bytes),
-                counted_bytes: Some(counted),
-                dropped_packets: Some(nic.dropped),
+            .map(|Balanced { name, report, n_resets }| Interface {
+                name: name.to_string(),
+                balance: report.interval.as_ref().map(Balance::from),
+                unexplained_bytes_total: report.cumulative.unexplained.bytes,
+                counter_resets: n_resets,
             })
             .collect();
         let minute = Minute {
@@ -89,6 +94,7 @@ impl App {
             losses: std::mem::take(&mut self.minute.losses),
             coverage: self.coverage(),
             interfaces,
+            attribution,
             flows: Flows {
                 rows: self.table.len() as u64,
                 evicted: counters.evicted_flows,
@@ -107,6 +113,15 @@ impl App {
         // Policies with dates begin and end without anybody telling.
         if self.policies.policies().any(|policy| policy.from.is_some() || policy.until.is_some()) {
             self.judge_again(crate::alert::RejudgeCause::Policy);
+        }
+    }
+
+    /// Turns transitions of findings about coverage into records, and into lines for people once they are durable.
+    pub(super) fn publish_coverage(&mut self, transitions: impl IntoIterator<Item = Transition>) {
+        for transition in transitions {
+            let record = coverage::coverage(&self.context(), &transition);
+            let line = coverage::line(&transition);
+            self.outbox.send(record, Some(Told { line, paragraph: None, is_alert: true }));
         }
     }
 

@@ -17,6 +17,7 @@
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
 //! | `minute` | the interval record, coverage and losses |
+//! | `watch` | what is attached is looked after, and repaired |
 //! | `outbox` | records on their way to the writer |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a restart |
@@ -33,6 +34,7 @@ mod service;
 pub mod snapshot;
 mod state;
 mod sweep_time;
+mod watch;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -55,18 +57,22 @@ pub use self::{
 };
 use self::{
     edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring, outbox::Outbox,
-    state::StateFile, sweep_time::SweepTimes,
+    state::StateFile, sweep_time::SweepTimes, watch::Watch,
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
     clock::{Clock, KernelTime, WallTime},
     config::{Config, Namespaces},
     control,
+    coverage::findings::Findings,
     exit::{Exit, Failure},
-    flow::table::{FlowTable, TableSettings},
+    flow::{
+        FlowKey, Volume,
+        table::{FlowTable, TableSettings},
+    },
     geo::{CountryCode, locator::Locator},
     policy::PolicySet,
-    probe::{Probe, ProbeError, ProbeSettings, Reading, links::Links},
+    probe::{NamespaceBy, Probe, ProbeError, ProbeSettings, Reading, links::Links},
     process::{
         Owners,
         sockets::{Older, Scan},
@@ -103,6 +109,8 @@ struct App {
     table: FlowTable,
     episodes: Episodes,
     exceptions: ExceptionLedger,
+    findings: Findings,
+    watch: Watch,
     clock: Clock,
     origin: Origin,
     booted: Option<WallTime>,
@@ -114,6 +122,8 @@ struct App {
     /// Slots whose exact owner is about to be told, with the time until which we wait.
     waiting: VecDeque<(KernelTime, u32, u32)>,
     waiting_slots: HashSet<u32>,
+    /// What was counted for a provisional owner of a slot, by the slot: its generation, whose, how much.
+    provisional: HashMap<u32, (u32, FlowKey, Volume)>,
     /// Destinations that the kernel side has been told to be silent about.
     known: HashSet<IpAddr>,
     ephemeral_ports: std::ops::RangeInclusive<u16>,
@@ -176,9 +186,10 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         exact_owners: config.host.exact_owners,
         slots: config.limits.max_sockets,
         ring_bytes: config.limits.ring_mib << 20,
+        pin_dir: config.agent.pin_dir.clone(),
     };
     // Names first: the table of processes is complete when the first packet is counted.
-    let netns_cookie = || crate::probe::own_netns_cookie().ok();
+    let netns_cookie = || crate::probe::own_namespace(NamespaceBy::Cookie).ok().flatten();
     let mut sockets = Scan::new(own_namespace_only);
     sockets.look(netns_cookie);
     let owners = Owners::new(&cgroup.path);
@@ -188,7 +199,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
             ProbeError::Cgroup { .. } | ProbeError::Required { .. } | ProbeError::Load(_) => {
                 Exit::Unsupported
             }
-            ProbeError::Map { .. } => Exit::Failure,
+            ProbeError::Map { .. } | ProbeError::Pins(_) => Exit::Failure,
         };
         Failure::new(exit, error)
     })?;
@@ -198,24 +209,25 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
 
     let clock = Clock::sample();
     let policies = Arc::new(config.policies.clone());
+    let named = Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() };
     let mut app = App {
         table: FlowTable::new(TableSettings {
             max_flows: config.limits.max_flows as usize,
             ..TableSettings::default()
         }),
-        episodes: Episodes::new(
-            episode_settings(&config),
-            Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() },
-        ),
+        episodes: Episodes::new(episode_settings(&config), named.clone()),
+        findings: Findings::new(named),
+        watch: Watch::default(),
         outbox: Outbox::start(writer),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
         edges: Edges::default(),
         waiting: VecDeque::new(),
         waiting_slots: HashSet::new(),
+        provisional: HashMap::new(),
         known: HashSet::new(),
         ephemeral_ports: identity::ephemeral_ports(),
-        own_netns: crate::probe::own_netns_cookie().ok(),
+        own_netns: crate::probe::own_namespace(probe.namespaces()).ok().flatten(),
         started: WallTime::now(),
         sweeps: SweepTimes::default(),
         readings: Vec::new(),
@@ -251,6 +263,11 @@ impl App {
     async fn serve(&mut self) -> Result<(), Failure> {
         let mut links = Links::connect()?;
         self.follow_links(&links).await;
+        self.probe.remove_strangers();
+        if let Some(reason) = self.probe.unpinned() {
+            let reason = format!("counting stops whenever the agent does: {reason}");
+            self.degraded("restart", &reason);
+        }
         let (queries_in, mut queries) = mpsc::channel(16);
         // Without a control socket the agent still protects; `flows` and `status` will not answer.
         let _control = match control::serve(&self.config.agent.socket, queries_in) {
@@ -321,6 +338,8 @@ impl App {
         let transitions = self.episodes.stop(now);
         self.publish(transitions);
         self.record_minute(WallTime::now());
+        let transitions = self.findings.stop();
+        self.publish_coverage(transitions);
         let record =
             lifecycle::lifecycle(&self.context(), Event::Stop { reason: reason.to_owned(), drained: true });
         self.outbox.send(record, None);

@@ -8,7 +8,8 @@ use std::{
 
 use homeport_ebpf::{
     aside::{
-        AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_OVERFLOW, CLASS_PACKET, CLASS_TIME_WAIT,
+        AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_KERNEL, CLASS_OVERFLOW, CLASS_PACKET,
+        CLASS_TIME_WAIT, CLASS_TUNNEL,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, INITIATOR_UNKNOWN, QUALITY_SENDER},
@@ -68,7 +69,10 @@ impl App {
                         self.waiting.push_back((now + OWNER_GRACE, event.slot, event.generation));
                     }
                 }
-                FLOW_OWNER if self.waiting_slots.remove(&event.slot) => {
+                FLOW_OWNER
+                    if self.waiting_slots.remove(&event.slot)
+                        || self.provisional.contains_key(&event.slot) =>
+                {
                     self.take_slot(event.slot, event.generation, now);
                 }
                 _ => {}
@@ -121,6 +125,7 @@ impl App {
         self.table.retire(now);
         self.owners.retire(now);
         self.count_links(links).await;
+        self.look_at_attachments(links).await;
         self.look_at_conditions();
         self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
@@ -163,7 +168,7 @@ impl App {
         let mut owner = self.owners.owner(&cold.owner, cold.quality, cold.socket_cgroup_id, protocol);
         let older = self.older.find(cold.cookie, protocol, (local, remote));
         let accepted = if older.is_none() && cold.initiator == INITIATOR_UNKNOWN {
-            self.older.listener(cold.netns_cookie, protocol, local)
+            self.older.listener(cold.netns, protocol, local)
         } else {
             None
         };
@@ -205,7 +210,7 @@ impl App {
                 protocol,
                 service_port,
                 initiator,
-                sensor: Sensor::Socket,
+                sensor: if cold.inner != 0 { Sensor::Tunnel } else { Sensor::Socket },
             },
             local: (!local.ip().is_unspecified()).then(|| local.ip()),
             local_port: local.port(),
@@ -216,15 +221,45 @@ impl App {
             pre_existing: older.is_some(),
             closed: reading.closed,
         };
-        let elsewhere = match (cold.netns_cookie, self.own_netns) {
+        let elsewhere = match (cold.netns, self.own_netns) {
             (0, _) | (_, None) => self.edges.is_elsewhere(local.ip()),
-            (cookie, Some(own)) => cookie != own,
+            (namespace, Some(own)) => namespace != own,
         };
-        if elsewhere {
+        // What goes into a tunnel of this host is counted at the edge by its outer frames.
+        let inner = cold.inner != 0;
+        if elsewhere && !inner {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
+        } else if !inner {
+            let has_owner = observation.key.owner.actor != Actor::Unowned;
+            self.edges.attributed(cold.ifindex, observation.volume.wire_bytes, has_owner);
         }
+        let (key, volume) = (observation.key.clone(), observation.volume);
         let approved = self.take_observation(observation, now);
         self.probe.set_quiet(reading.slot, reading.generation, approved);
+        self.correct_owner(reading, key, volume);
+    }
+
+    /// What was counted for a provisional owner belongs to the task that is now known to have sent it.
+    ///
+    /// On a busy machine a task may be interrupted between its packet and the end of its call, for longer than
+    /// anybody should wait for a name.
+    fn correct_owner(&mut self, reading: &Reading, key: FlowKey, volume: Volume) {
+        if !self.probe.tells_sender() {
+            return;
+        }
+        let earlier = match self.provisional.remove(&reading.slot) {
+            Some((generation, key, volume)) if generation == reading.generation => Some((key, volume)),
+            Some(_) | None => None,
+        };
+        if reading.cold.quality == QUALITY_SENDER {
+            if let Some((from, volume)) = earlier {
+                self.table.move_volume(&from, &key, volume);
+            }
+        } else if !reading.closed {
+            let mut sum = earlier.map(|(_, volume)| volume).unwrap_or_default();
+            sum.add(volume);
+            self.provisional.insert(reading.slot, (reading.generation, key, sum));
+        }
     }
 
     /// Bytes without a slot: control packets, overflow, frames without a local socket.
@@ -241,15 +276,30 @@ impl App {
                 return;
             }
         }
+        let socket = if key.inner != 0 { Sensor::Tunnel } else { Sensor::Socket };
         let (actor, sensor, initiator) = match key.class {
             CLASS_CONTROL | CLASS_TIME_WAIT if protocol == Protocol::TCP => {
-                (Actor::Kernel("tcp".into()), Sensor::Socket, Initiator::Remote)
+                (Actor::Kernel("tcp".into()), socket, Initiator::Remote)
+            }
+            CLASS_TUNNEL => {
+                (Actor::Kernel(tunnel_name(protocol).into()), Sensor::Interface, Initiator::Unknown)
+            }
+            CLASS_KERNEL => {
+                let initiator =
+                    if protocol == Protocol::TCP { Initiator::Remote } else { Initiator::Unknown };
+                (kernel_actor(protocol), Sensor::Interface, initiator)
             }
             CLASS_FORWARDED => (Actor::Forwarded, Sensor::Interface, Initiator::Unknown),
             CLASS_PACKET => (Actor::PacketSocket, Sensor::Interface, Initiator::Unknown),
-            CLASS_OVERFLOW => (Actor::Unowned, Sensor::Socket, Initiator::Unknown),
-            _ => (Actor::Unowned, Sensor::Socket, Initiator::Unknown),
+            CLASS_OVERFLOW => (Actor::Unowned, socket, Initiator::Unknown),
+            _ => (Actor::Unowned, socket, Initiator::Unknown),
         };
+        match key.class {
+            _ if key.inner != 0 => {}
+            CLASS_CONTROL | CLASS_KERNEL => self.edges.attributed(0, volume.wire_bytes, true),
+            CLASS_OVERFLOW => self.edges.attributed(0, volume.wire_bytes, false),
+            _ => {}
+        }
         let owner = Owner { actor, workload: Workload::default(), quality: Quality::Unknown };
         let observation = Observation {
             key: FlowKey {
@@ -366,6 +416,29 @@ pub(super) fn assess(
     };
     let judgement = Arc::new(policies.judge(&subject, exceptions, now));
     Assessment { located, judgement }
+}
+
+/// What the outside of a tunnel is called, by the protocol of its outer packets.
+const fn tunnel_name(protocol: Protocol) -> &'static str {
+    match protocol.0 {
+        4 => "ipip",
+        17 => "udp-tunnel",
+        41 => "ip6-tunnel",
+        47 => "gre",
+        50 => "esp",
+        _ => "tunnel",
+    }
+}
+
+/// The part of the kernel that makes packets of a protocol without a socket.
+fn kernel_actor(protocol: Protocol) -> Actor {
+    match protocol {
+        Protocol::TCP => Actor::Kernel("tcp".into()),
+        Protocol::ICMP | Protocol::ICMPV6 => Actor::Kernel("icmp".into()),
+        Protocol(2) => Actor::Kernel("igmp".into()),
+        // What it puts into a tunnel of its own accord: keys, questions for addresses.
+        _ => Actor::Kernel(tunnel_name(protocol).into()),
+    }
 }
 
 /// The kernel answers; a process asks.

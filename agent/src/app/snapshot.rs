@@ -16,11 +16,12 @@ use super::{
 use crate::{
     clock::{Clock, WallTime},
     flow::{
-        Actor, FlowKey, Sensor, Volume,
+        Actor, FlowKey, Volume,
         class::{Class, OwnerClass, Tally},
         table::{Flow, TableCounters},
     },
     policy::Verdict,
+    reconcile::{Amount, Explained, InterfaceLedger, attribution::Attribution},
 };
 
 /// Version of everything the control socket says.
@@ -48,9 +49,11 @@ pub struct FlowsSnapshot {
     rows: usize,
     counters: TableCounters,
     overflow: Vec<(Class, Tally)>,
+    retired: Tally,
     totals: Tally,
     losses: Vec<LossRow>,
     interfaces: Vec<(u32, Edge)>,
+    attribution: Attribution,
     slots: (u32, u32),
     sweeps: SweepTimes,
     conditions: Vec<(String, String)>,
@@ -69,9 +72,11 @@ pub struct FlowsView {
     pub rows: u64,
     pub table: TableRow,
     pub overflow: Vec<ClassRow>,
+    pub retired: VolumeRow,
     pub totals: VolumeRow,
     pub losses: Vec<LossRow>,
     pub interfaces: Vec<InterfaceRow>,
+    pub attribution: AttributionRow,
     pub slots: SlotsRow,
     pub sweep: SweepRow,
     pub degraded: Vec<ConditionRow>,
@@ -168,8 +173,37 @@ pub struct InterfaceRow {
     pub socket: FrameRow,
     pub forwarded: FrameRow,
     pub packet: FrameRow,
+    pub tunnel: FrameRow,
     pub time_wait: FrameRow,
     pub non_ip: FrameRow,
+    pub folded: FrameRow,
+    pub balance: Option<BalanceRow>,
+}
+
+/// Card minus us, since both are compared, and what explains it. Signed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct BalanceRow {
+    pub residual_bytes: i64,
+    pub residual_frames: i64,
+    pub buffers_bytes: i64,
+    pub framing_bytes: i64,
+    pub dropped_bytes: i64,
+    pub dropped_packets: u64,
+    pub unexplained_bytes: i64,
+    pub unexplained_frames: i64,
+    pub counting: Option<String>,
+    pub counter_resets: u64,
+}
+
+/// What local sockets sent over the edge, against what has an owner: bytes of layer 3.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct AttributionRow {
+    pub socket: u64,
+    pub owned: u64,
+    pub unnamed: u64,
+    pub rest: i64,
 }
 
 /// Frames with their link header.
@@ -257,6 +291,7 @@ impl App {
             rows: self.table.len(),
             counters: self.table.counters(),
             overflow: self.table.overflow().iter().map(|(class, tally)| (class.clone(), *tally)).collect(),
+            retired: self.table.evicted(),
             totals: self.table.totals().sum(),
             losses: CAUSES
                 .iter()
@@ -265,6 +300,7 @@ impl App {
                     Some(LossRow { cause: (*word).to_owned(), events: cell.events, bytes: cell.bytes })
                 })
                 .collect(),
+            attribution: self.edges.attribution,
             interfaces: self.edges.iter().map(|(index, edge)| (index, edge.clone())).collect(),
             slots: self.probe.slot_use(),
             sweeps: self.sweeps,
@@ -306,9 +342,16 @@ impl FlowsSnapshot {
                     volume: volume_row(tally.volume),
                 })
                 .collect(),
+            retired: volume_row(self.retired.volume),
             totals: volume_row(self.totals.volume),
             losses: self.losses,
             interfaces: self.interfaces.iter().map(|(index, edge)| interface_row(*index, edge)).collect(),
+            attribution: AttributionRow {
+                socket: self.attribution.socket_bytes,
+                owned: self.attribution.owned_bytes,
+                unnamed: self.attribution.unnamed_bytes,
+                rest: self.attribution.rest(),
+            },
             slots: SlotsRow { in_use: self.slots.0, capacity: self.slots.1 },
             sweep: SweepRow {
                 last: sweep_time_row(self.sweeps.last),
@@ -342,11 +385,7 @@ fn flow_row(key: &FlowKey, flow: &Flow, clock: &Clock) -> FlowRow {
         protocol: key.protocol.to_string(),
         service_port: key.service_port,
         initiator: key.initiator.as_str().to_owned(),
-        sensor: match key.sensor {
-            Sensor::Socket => "socket",
-            Sensor::Interface => "interface",
-        }
-        .to_owned(),
+        sensor: key.sensor.as_str().to_owned(),
         location: flow.located.location.to_string(),
         country: flow.located.location.country().map(|code| code.to_string()),
         verdict: verdict.to_owned(),
@@ -395,21 +434,38 @@ const fn volume_row(volume: Volume) -> VolumeRow {
 
 fn interface_row(index: u32, edge: &Edge) -> InterfaceRow {
     let nic = edge.nic.since(edge.nic_first);
-    let row = |count: &homeport_ebpf::aside::FrameCount| FrameRow {
-        bytes: count.frame_bytes,
-        frames: count.frames,
-    };
+    let row = |amount: Amount| FrameRow { bytes: amount.bytes, frames: amount.frames };
     InterfaceRow {
-        name: edge.name.clone(),
+        name: edge.name.to_string(),
         index,
         since: edge.since.to_string(),
         nic_tx_bytes: nic.bytes,
         nic_tx_packets: nic.packets,
         nic_tx_dropped: nic.dropped,
-        socket: row(&edge.count.socket),
-        forwarded: row(&edge.count.forwarded),
-        packet: row(&edge.count.packet),
-        time_wait: row(&edge.count.time_wait),
-        non_ip: row(&edge.count.non_ip),
+        socket: row(edge.seen.socket),
+        forwarded: row(edge.seen.forwarded),
+        packet: row(edge.seen.packet),
+        tunnel: row(edge.seen.tunnel),
+        time_wait: row(edge.seen.time_wait),
+        non_ip: row(edge.seen.non_ip),
+        folded: row(edge.seen.folded),
+        balance: edge.ledger.as_ref().map(balance_row),
+    }
+}
+
+fn balance_row(ledger: &InterfaceLedger) -> BalanceRow {
+    let comparison = ledger.cumulative();
+    let Explained { buffers, framing, dropped } = comparison.explained;
+    BalanceRow {
+        residual_bytes: comparison.residual.bytes,
+        residual_frames: comparison.residual.frames,
+        buffers_bytes: buffers.bytes,
+        framing_bytes: framing.bytes,
+        dropped_bytes: dropped.bytes,
+        dropped_packets: comparison.dropped,
+        unexplained_bytes: comparison.unexplained.bytes,
+        unexplained_frames: comparison.unexplained.frames,
+        counting: comparison.counting.as_str().map(str::to_owned),
+        counter_resets: ledger.n_resets(),
     }
 }

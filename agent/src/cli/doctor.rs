@@ -10,7 +10,7 @@ use crate::{
     exit::{Exit, Failure},
     geo::gate::Freshness,
     probe::{
-        Probe, ProbeError, ProbeSettings, edge,
+        NamespaceBy, Probe, ProbeError, ProbeSettings, edge,
         links::Links,
         programs::{OLDEST_KERNEL, PROGRAMS, State},
     },
@@ -79,6 +79,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
                 // Enough to try whether the kernel takes the programs.
                 slots: 1024,
                 ring_bytes: 1 << 20,
+                pin_dir: None,
             };
             programs(&mut report, &settings);
         }
@@ -152,7 +153,7 @@ fn programs(report: &mut Report, settings: &ProbeSettings) {
                     }
                 }
             }
-            if probe.tells_namespace() {
+            if probe.namespaces() != NamespaceBy::Nothing {
                 report.line(Mark::Ok, "namespaces", "packets come with the network namespace they left");
             } else {
                 report.line(

@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod check;
+mod cleanup;
 mod doctor;
 mod explain;
 mod flows;
@@ -65,6 +66,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Show the flow table of the running agent
     Flows(flows::Args),
+    /// Stop counting for good: remove what stopped or killed agents have left in the kernel
+    Cleanup(cleanup::Args),
 }
 
 impl Cli {
@@ -80,6 +83,7 @@ impl Cli {
             Command::Explain(args) => explain::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Flows(args) => flows::run(args),
+            Command::Cleanup(args) => cleanup::run(args),
         }
     }
 }

@@ -465,5 +465,22 @@ pub(super) static AGENT: Keys = Keys {
             Shown::Default(|config| quoted(&config.agent.state_dir.display().to_string())),
             "What outlives a restart.",
         ),
+        key(
+            "run_dir",
+            "absolute path",
+            Shown::Default(|config| quoted(&config.agent.run_dir.display().to_string())),
+            "What outlives the agent, but not the boot: what has been counted and is not in a record yet. Best in \
+             memory (tmpfs): it is written every second.",
+        ),
+        key(
+            "pin_dir",
+            "absolute path in a bpffs, or `none`",
+            Shown::Default(|config| {
+                let path = config.agent.pin_dir.as_ref().map(|path| path.display().to_string());
+                quoted(path.as_deref().unwrap_or("none"))
+            }),
+            "Where the kernel side is kept, so that it goes on counting while the agent is stopped, killed or \
+             upgraded; `homeport cleanup` ends it. `none`: counting ends with the agent.",
+        ),
     ],
 };

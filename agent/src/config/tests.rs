@@ -134,6 +134,8 @@ fn every_key_reaches_its_field() {
         [agent]
         socket = "/run/h.sock"
         state_dir = "/srv/h"
+        run_dir = "/run/h"
+        pin_dir = "none"
         "#,
     );
     assert_eq!(warnings, []);
@@ -165,6 +167,7 @@ fn every_key_reaches_its_field() {
     assert!(!config.records.stdout, "a file replaces standard output unless both are wanted");
     assert_eq!((config.limits.max_sockets, config.limits.ring_mib), (2_048, 8));
     assert_eq!(config.agent.state_dir, PathBuf::from("/srv/h"));
+    assert_eq!((config.agent.run_dir, config.agent.pin_dir), (PathBuf::from("/run/h"), None));
 }
 
 #[test]

@@ -110,6 +110,11 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Refusal> {
     Ok(PathBuf::from(text))
 }
 
+/// Where maps are pinned, or that they are not.
+pub(super) fn pin_dir(text: &str) -> Result<Option<PathBuf>, Refusal> {
+    if text.is_empty() || text == "none" { Ok(None) } else { path(text).map(Some) }
+}
+
 /// An instant.
 pub(super) fn time(text: &str) -> Result<WallTime, Refusal> {
     const ACCEPTED: &str = "a time with its offset, such as 2026-12-01T00:00:00Z, in the years 1970 to 2261";

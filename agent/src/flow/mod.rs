@@ -223,6 +223,28 @@ pub enum Sensor {
     Socket,
     /// tc egress at an edge interface: a frame without a local socket.
     Interface,
+    /// cgroup_skb egress: a local socket whose packets enter a tunnel made on this host. Told and judged, but in no
+    /// total: the tunnel's outer packets are counted.
+    Tunnel,
+}
+
+impl Sensor {
+    /// The word used in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Interface => "interface",
+            Self::Tunnel => "tunnel",
+        }
+    }
+
+    /// Whether these bytes are part of what left the host.
+    pub const fn is_counted(self) -> bool {
+        match self {
+            Self::Socket | Self::Interface => true,
+            Self::Tunnel => false,
+        }
+    }
 }
 
 /// What makes two observations the same flow.

@@ -118,6 +118,14 @@ pub struct Flow {
     pub closed: bool,
 }
 
+/// What one row gives to another.
+struct Given {
+    volume: Volume,
+    control_wire_bytes: u64,
+    violating_wire_bytes: u64,
+    first_seen: KernelTime,
+}
+
 /// A flow whose verdict or place changed.
 #[derive(Clone, Debug)]
 pub struct Rejudged {
@@ -226,14 +234,15 @@ impl FlowTable {
             place: Place::of(&assessment.located.location),
             verdict: VerdictClass::of(&assessment.judgement.verdict),
         };
-        if !observation.volume.is_zero() {
+        let counts = !observation.volume.is_zero() && observation.key.sensor.is_counted();
+        if counts {
             self.interval.count(class.clone(), observation.volume);
             self.totals.count(class.clone(), observation.volume);
         }
 
         if is_new && !self.has_room(observation.seen) {
             self.counters.overflowed_readings += 1;
-            if !observation.volume.is_zero() {
+            if counts {
                 self.overflow.count(class, observation.volume);
             }
             return Judged { observation, assessment, is_new, had_payload };
@@ -248,6 +257,26 @@ impl FlowTable {
             self.owners.keep_only(self.flows.keys().map(|key| &key.0.owner));
         }
         Judged { observation, assessment, is_new, had_payload }
+    }
+
+    /// Moves part of a flow's volume to another: its owner turned out to be someone else. Totals keep the class
+    /// under which the bytes were observed.
+    pub fn move_volume(&mut self, from: &FlowKey, to: &FlowKey, volume: Volume) {
+        let shared = |key: &FlowKey, owners: &mut Owners| {
+            Key(FlowKey { owner: owners.share(&key.owner), ..key.clone() })
+        };
+        let (from, to) = (shared(from, &mut self.owners), shared(to, &mut self.owners));
+        if from == to || !self.flows.contains_key(&to) {
+            return;
+        }
+        let Some(source) = self.flows.get_mut(&from) else { return };
+        let part = source.give(volume);
+        if source.total.is_zero() {
+            self.flows.remove(&from);
+        }
+        if let Some(target) = self.flows.get_mut(&to) {
+            target.receive(part);
+        }
     }
 
     /// Places and judges every flow again; returns those whose verdict or place changed.
@@ -278,12 +307,14 @@ impl FlowTable {
     pub fn retire(&mut self, now: KernelTime) {
         let settings = self.settings;
         let (evicted, counters) = (&mut self.evicted, &mut self.counters);
-        self.flows.retain(|_, flow| {
+        self.flows.retain(|key, flow| {
             let quiet = now.since(flow.last_seen);
             let stays = quiet < settings.idle_after && !(flow.closed && quiet >= settings.closed_after);
             if !stays {
                 counters.retired_flows += 1;
-                evicted.add(flow.tally());
+                if key.0.sensor.is_counted() {
+                    evicted.add(flow.tally());
+                }
             }
             stays
         });
@@ -360,14 +391,16 @@ impl FlowTable {
         let (_, &mut limit, _) = candidates.select_nth_unstable(nth);
         let (evicted, counters) = (&mut self.evicted, &mut self.counters);
         let mut left = quota;
-        self.flows.retain(|_, flow| {
+        self.flows.retain(|key, flow| {
             let is_candidate = flow.closed || now.since(flow.last_seen) >= idle_after;
             if left == 0 || !is_candidate || (!flow.closed, flow.last_seen) > limit {
                 return true;
             }
             left -= 1;
             counters.evicted_flows += 1;
-            evicted.add(flow.tally());
+            if key.0.sensor.is_counted() {
+                evicted.add(flow.tally());
+            }
             false
         });
         quota - left
@@ -421,6 +454,37 @@ impl Flow {
         self.closed = observation.closed;
         self.located = Arc::clone(&assessment.located);
         self.judgement = Arc::clone(&assessment.judgement);
+    }
+
+    /// Gives up at most `volume`, and as much of what was counted apart.
+    fn give(&mut self, volume: Volume) -> Given {
+        let part = Volume {
+            wire_bytes: volume.wire_bytes.min(self.total.wire_bytes),
+            payload_bytes: volume.payload_bytes.min(self.total.payload_bytes),
+            packets: volume.packets.min(self.total.packets),
+        };
+        self.total.wire_bytes -= part.wire_bytes;
+        self.total.payload_bytes -= part.payload_bytes;
+        self.total.packets -= part.packets;
+        let take = |counter: &mut u64| {
+            // Never more apart than there is in all.
+            let taken = counter.saturating_sub(self.total.wire_bytes);
+            *counter -= taken;
+            taken
+        };
+        Given {
+            volume: part,
+            control_wire_bytes: take(&mut self.control_wire_bytes),
+            violating_wire_bytes: take(&mut self.violating_wire_bytes),
+            first_seen: self.first_seen,
+        }
+    }
+
+    fn receive(&mut self, part: Given) {
+        self.total.add(part.volume);
+        self.control_wire_bytes = self.control_wire_bytes.saturating_add(part.control_wire_bytes);
+        self.violating_wire_bytes = self.violating_wire_bytes.saturating_add(part.violating_wire_bytes);
+        self.first_seen = self.first_seen.min(part.first_seen);
     }
 
     /// Packets of control readings are not kept per flow; only the bytes are.

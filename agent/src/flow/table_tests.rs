@@ -198,6 +198,27 @@ fn equal_owners_from_different_readings_are_one_flow() {
 }
 
 #[test]
+fn what_a_provisional_owner_was_charged_moves_to_the_one_who_sent_it() {
+    let mut table = small(8);
+    let guessed = reading(1, 0, 100, 48);
+    table.observe(guessed.clone(), |_| assessment(violation(), *b"DE"));
+    let mut sender = reading(1, 1, 0, 0);
+    sender.volume = Volume::default();
+    sender.key.owner = Arc::new(Owner { quality: crate::flow::Quality::Exact, ..Owner::unowned() });
+    table.observe(sender.clone(), |_| assessment(violation(), *b"DE"));
+    table.move_volume(&guessed.key, &sender.key, guessed.volume);
+    let rows: Vec<_> = table.iter().collect();
+    assert_eq!(rows.len(), 1, "the guess has no row left: {rows:#?}");
+    let (key, flow) = rows[0];
+    assert_eq!(key.owner, sender.key.owner);
+    assert_eq!((flow.total, flow.violating_wire_bytes), (guessed.volume, 100));
+    assert_eq!(flow.first_seen, at(0));
+    // Whoever asks for more than there is gets what there is, and a flow without a row gets nothing.
+    table.move_volume(&guessed.key, &sender.key, guessed.volume);
+    assert_eq!(table.totals().sum().volume.wire_bytes, 100);
+}
+
+#[test]
 fn an_interval_starts_empty_after_it_was_taken() {
     let mut table = small(8);
     table.observe(reading(1, 0, 100, 0), |_| assessment(Verdict::Approved, *b"US"));

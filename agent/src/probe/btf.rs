@@ -163,6 +163,17 @@ pub fn kernel_offsets(path: &Path) -> Result<Offsets, BtfError> {
         root_hierarchy: offset("cgroup_root", "hierarchy_id"),
         kernfs_id: offset("kernfs_node", "id"),
         sock_family: offset("sock_common", "skc_family"),
+        sock_net: offset("sock_common", "skc_net"),
+        net_inum: match (btf.offset("net", "ns"), btf.offset("ns_common", "inum")) {
+            (Some(ns), Some(inum)) => ns + inum,
+            (None, _) | (_, None) => 0,
+        },
+        skb_dev: offset("sk_buff", "dev"),
+        device_link_ops: offset("net_device", "rtnl_link_ops"),
+        link_ops_kind: offset("rtnl_link_ops", "kind"),
+        skb_head: offset("sk_buff", "head"),
+        skb_data: offset("sk_buff", "data"),
+        skb_inner_transport: offset("sk_buff", "inner_transport_header"),
     })
 }
 
@@ -188,7 +199,20 @@ mod tests {
         let offsets = kernel_offsets(path).expect("readable BTF");
         // sock_common has begun with two addresses, a hash and two ports since Linux 3.x.
         assert_eq!(offsets.sock_family, 16);
-        for offset in [offsets.task_tgid, offsets.task_mm, offsets.mm_arg_start, offsets.bprm_interp] {
+        for offset in [
+            offsets.task_tgid,
+            offsets.task_mm,
+            offsets.mm_arg_start,
+            offsets.bprm_interp,
+            offsets.sock_net,
+            offsets.net_inum,
+            offsets.skb_dev,
+            offsets.device_link_ops,
+            offsets.link_ops_kind,
+            offsets.skb_head,
+            offsets.skb_data,
+            offsets.skb_inner_transport,
+        ] {
             assert_ne!(offset, 0, "{offsets:?}");
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! A byte is counted once. So of interfaces stacked on each other only the lowest counts: bridges, bonds, VLANs,
 //! macvlans and tunnels send through another interface, and what leaves there is what left the host. A veth is
-//! the edge when the host itself has an address on it (a namespace that is connected like that); without one it
-//! belongs to a container.
+//! the edge when the host itself has an address on it, or on a VLAN or bond above it (a namespace that is connected
+//! like that); without one it belongs to a container. One that is a port of a bridge looks the same in both cases and
+//! is taken for a container's; `host.interfaces` says otherwise.
 
 use std::net::IpAddr;
 
@@ -24,12 +25,18 @@ pub struct Link {
     pub up: bool,
     /// Longest packet in bytes.
     pub mtu: u32,
+    /// Longest buffer in bytes that is handed to the driver in one piece.
+    pub buffer: u32,
     /// Index of the bridge, bond or VRF it belongs to.
     pub controller: Option<u32>,
     /// Kind of that controller, if it belongs to one.
     pub controller_kind: Option<String>,
+    /// Index of the interface below it, for those that are stacked on one.
+    pub lower: Option<u32>,
     /// Addresses of the host on it.
     pub addresses: Vec<IpAddr>,
+    /// The host has an address on it, or on an interface above it: see [`mark_used`].
+    pub is_used: bool,
     /// Bytes sent, as the driver counts them.
     pub tx_bytes: u64,
     /// Packets sent, as the driver counts them.
@@ -40,46 +47,82 @@ pub struct Link {
 
 /// Kinds that send through another interface, or nowhere.
 const STACKED_KINDS: &[&str] = &[
-    "bareudp",
     "batadv",
     "bond",
     "bridge",
     "dummy",
-    "erspan",
-    "geneve",
-    "gre",
-    "gretap",
-    "gtp",
     "hsr",
     "ifb",
-    "ip6erspan",
-    "ip6gre",
-    "ip6gretap",
-    "ip6tnl",
-    "ipip",
     "ipvlan",
     "ipvtap",
-    "l2tpeth",
     "macsec",
     "macvlan",
     "macvtap",
     "netdevsim",
     "nlmon",
     "openvswitch",
-    "ovpn",
-    "sit",
     "team",
-    "tun",
     "vcan",
     "vlan",
     "vrf",
+    "vxcan",
+];
+
+/// Devices that put packets into other packets, by their kind. What enters one is told with its inner destination;
+/// what leaves the host, and is counted, is the outer packet.
+pub const TUNNEL_KINDS: &[&str] = &[
+    "amt",
+    "bareudp",
+    "erspan",
+    "geneve",
+    "gre",
+    "gretap",
+    "gtp",
+    "ip6erspan",
+    "ip6gre",
+    "ip6gretap",
+    "ip6tnl",
+    "ipip",
+    "l2tpeth",
+    "ovpn",
+    "sit",
+    "tun",
     "vti",
     "vti6",
-    "vxcan",
     "vxlan",
     "wireguard",
     "xfrm",
 ];
+
+/// Controllers that send everything through their ports, and nothing else does.
+const AGGREGATES: &[&str] = &["bond", "team"];
+
+/// Kinds whose `lower` is the interface they send through. A virtual cable has its other end there.
+const STACKED_ON_LOWER: &[&str] = &["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
+
+/// Finds out which interfaces the host uses: with an address of its own on them, or on what is stacked above.
+pub fn mark_used(links: &mut [Link]) {
+    for link in links.iter_mut() {
+        link.is_used = link.addresses.iter().any(|address| match address {
+            IpAddr::V4(address) => !address.is_link_local(),
+            IpAddr::V6(address) => !address.is_unicast_link_local(),
+        });
+    }
+    // From top to bottom; the kernel allows eight floors (MAX_NEST_DEV).
+    for _ in 0..8 {
+        let used: Vec<(u32, Option<u32>)> = links
+            .iter()
+            .filter(|link| link.is_used)
+            .map(|link| (link.index, link.lower.filter(|_| STACKED_ON_LOWER.contains(&link.kind.as_str()))))
+            .collect();
+        for link in links.iter_mut() {
+            let is_port = link.controller_kind.as_deref().is_some_and(|kind| AGGREGATES.contains(&kind));
+            link.is_used |= used.iter().any(|(index, lower)| {
+                *lower == Some(link.index) || (is_port && link.controller == Some(*index))
+            });
+        }
+    }
+}
 
 /// The same as [`judge`], where the operator may have named the edge interfaces; nobody did, if there are none.
 pub fn judge_among(link: &Link, named: &[String]) -> Result<&'static str, &'static str> {
@@ -100,21 +143,15 @@ pub fn judge(link: &Link) -> Result<&'static str, &'static str> {
     if !link.up {
         return Err("down");
     }
-    if STACKED_KINDS.contains(&link.kind.as_str()) {
+    if STACKED_KINDS.contains(&link.kind.as_str()) || TUNNEL_KINDS.contains(&link.kind.as_str()) {
         return Err("sends through another interface");
     }
     if link.kind == "veth" || link.kind == "netkit" {
-        let host_has_address = link.addresses.iter().any(|address| match address {
-            IpAddr::V4(address) => !address.is_link_local(),
-            IpAddr::V6(address) => !address.is_unicast_link_local(),
-        });
-        if link.controller.is_some() {
-            return Err("belongs to a container or virtual machine");
-        }
-        return if host_has_address {
-            Ok("the host has an address on this virtual cable")
-        } else {
-            Err("belongs to a container or virtual machine")
+        let is_port_of_bond = link.controller_kind.as_deref().is_some_and(|kind| AGGREGATES.contains(&kind));
+        return match (link.controller, link.is_used) {
+            (Some(_), _) if !is_port_of_bond => Err("belongs to a container or virtual machine"),
+            (_, true) => Ok("the host has an address on this virtual cable"),
+            (_, false) => Err("belongs to a container or virtual machine"),
         };
     }
     Ok("hardware")
@@ -133,9 +170,12 @@ mod tests {
             loopback: false,
             up: true,
             mtu: 1500,
+            buffer: 65_536,
             controller: None,
             controller_kind: None,
+            lower: None,
             addresses: Vec::new(),
+            is_used: false,
             tx_bytes: 0,
             tx_packets: 0,
             tx_dropped: 0,
@@ -155,14 +195,39 @@ mod tests {
         }
     }
 
+    fn with_address(address: &str, link: Link) -> Link {
+        Link { addresses: vec![address.parse().expect("address")], ..link }
+    }
+
+    fn judge_all(mut links: Vec<Link>) -> Vec<bool> {
+        mark_used(&mut links);
+        links.iter().map(|link| judge(link).is_ok()).collect()
+    }
+
     #[test]
     fn a_veth_is_an_edge_only_with_an_address_of_the_host() {
-        assert!(judge(&link("veth")).is_err());
-        let addresses = vec!["fe80::1".parse().expect("address")];
-        assert!(judge(&Link { addresses, ..link("veth") }).is_err());
-        let addresses = vec!["192.0.2.1".parse().expect("address")];
-        assert!(judge(&Link { addresses: addresses.clone(), ..link("veth") }).is_ok());
-        assert!(judge(&Link { addresses, controller: Some(3), ..link("veth") }).is_err());
+        assert_eq!(judge_all(vec![link("veth")]), [false]);
+        assert_eq!(judge_all(vec![with_address("fe80::1", link("veth"))]), [false]);
+        assert_eq!(judge_all(vec![with_address("192.0.2.1", link("veth"))]), [true]);
+        let port = Link { controller: Some(3), controller_kind: Some("bridge".to_owned()), ..link("veth") };
+        assert_eq!(judge_all(vec![with_address("192.0.2.1", port)]), [false]);
+    }
+
+    #[test]
+    fn a_veth_below_a_vlan_or_a_bond_that_the_host_uses_is_the_edge_and_they_are_not() {
+        let veth = Link { index: 2, ..link("veth") };
+        let vlan = with_address("192.0.2.1", Link { index: 3, lower: Some(2), ..link("vlan") });
+        assert_eq!(judge_all(vec![veth.clone(), vlan]), [true, false]);
+
+        let bond = Some("bond".to_owned());
+        let port = |index| Link { index, controller: Some(9), controller_kind: bond.clone(), ..link("veth") };
+        let above = Link { index: 9, ..link("bond") };
+        let tagged = with_address("192.0.2.1", Link { index: 10, lower: Some(9), ..link("vlan") });
+        assert_eq!(judge_all(vec![port(2), port(3), above, tagged]), [true, true, false, false]);
+
+        // Its other end may have any number.
+        let cable = with_address("192.0.2.1", Link { index: 4, lower: Some(2), ..link("veth") });
+        assert_eq!(judge_all(vec![veth, cable]), [false, true]);
     }
 
     #[test]

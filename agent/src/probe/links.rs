@@ -6,11 +6,16 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::{
     address::AddressAttribute,
     link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
+    tc::{TcAttribute, TcHandle, TcStats2},
 };
 use rtnetlink::MulticastGroup;
 use tokio::sync::mpsc;
 
-use super::edge::Link;
+use super::edge::{self, Link};
+use crate::reconcile::Queue;
+
+/// Longest buffer where the kernel does not say (IFLA_GSO_MAX_SIZE; what it says may be more).
+const DEFAULT_BUFFER: u32 = 65_536;
 
 /// A connection to rtnetlink.
 #[derive(Debug)]
@@ -77,8 +82,55 @@ impl Links {
         for link in &mut links {
             link.controller_kind = link.controller.and_then(|index| kinds.get(&index).cloned());
         }
+        edge::mark_used(&mut links);
         Ok(links)
     }
+}
+
+impl Links {
+    /// All interfaces with their counters, without addresses: one request, so that little is sent meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the request.
+    pub async fn counters(&self) -> Result<Vec<Link>, rtnetlink::Error> {
+        let mut links = Vec::new();
+        let mut stream = std::pin::pin!(self.handle.link().get().execute());
+        while let Some(message) = stream.try_next().await? {
+            links.push(link(message, &mut HashMap::new()));
+        }
+        Ok(links)
+    }
+
+    /// The queues in front of the interfaces, by interface.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the request.
+    pub async fn queues(&self) -> Result<HashMap<u32, Queue>, rtnetlink::Error> {
+        let mut queues = HashMap::new();
+        let mut stream = std::pin::pin!(self.handle.qdisc().get().execute());
+        while let Some(message) = stream.try_next().await? {
+            // The one at the root answers for all below it; clsact and ingress are no queues.
+            if message.header.parent == TcHandle::ROOT
+                && let Ok(index) = u32::try_from(message.header.index)
+                && let Some(queue) = message.attributes.iter().find_map(queue)
+            {
+                queues.insert(index, queue);
+            }
+        }
+        Ok(queues)
+    }
+}
+
+fn queue(attribute: &TcAttribute) -> Option<Queue> {
+    let TcAttribute::Stats2(stats) = attribute else { return None };
+    stats.iter().find_map(|stats| match stats {
+        TcStats2::Queue(queue) => {
+            Some(Queue { backlog_bytes: queue.backlog.into(), dropped: queue.drops.into() })
+        }
+        _ => None,
+    })
 }
 
 fn link(message: LinkMessage, addresses: &mut HashMap<u32, Vec<IpAddr>>) -> Link {
@@ -91,8 +143,11 @@ fn link(message: LinkMessage, addresses: &mut HashMap<u32, Vec<IpAddr>>) -> Link
         loopback: header.flags.contains(LinkFlags::Loopback),
         up: header.flags.contains(LinkFlags::Up),
         mtu: 0,
+        buffer: DEFAULT_BUFFER,
         controller: None,
         controller_kind: None,
+        lower: None,
+        is_used: false,
         addresses: addresses.remove(&header.index).unwrap_or_default(),
         tx_bytes: 0,
         tx_packets: 0,
@@ -102,6 +157,8 @@ fn link(message: LinkMessage, addresses: &mut HashMap<u32, Vec<IpAddr>>) -> Link
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::GsoMaxSize(bytes) => link.buffer = link.buffer.max(bytes),
+            LinkAttribute::Link(index) => link.lower = (index != 0).then_some(index),
             LinkAttribute::Controller(index) => link.controller = (index != 0).then_some(index),
             LinkAttribute::Stats64(stats) => {
                 link.tx_bytes = stats.tx_bytes;

@@ -84,6 +84,25 @@ impl Slots {
         })
     }
 
+    /// Maps slots in which counting went on, from where they stand now.
+    pub(super) fn resume(slots: BorrowedFd<'_>, len: u32) -> io::Result<Self> {
+        let array = SlotArray::new(slots, len)?;
+        let now = KernelTime::now();
+        let baselines = (0..len)
+            .map(|slot| {
+                let hot = array.hot(slot);
+                Baseline {
+                    wire_bytes: hot.wire_bytes,
+                    payload_bytes: hot.payload_bytes,
+                    packets: hot.packets,
+                    last_growth: now,
+                    phase: if hot.active == 0 { Phase::Free } else { Phase::Live },
+                }
+            })
+            .collect();
+        Ok(Self { array, baselines, in_use: 0, pressure: Pressure::default(), gone: HashSet::new() })
+    }
+
     /// Slots in use at the last sweep.
     pub(super) const fn in_use(&self) -> u32 {
         self.in_use
@@ -265,7 +284,7 @@ impl Slots {
                 taken_for: hot.taken_for,
                 remote_port: hot.remote_port,
                 protocol: hot.protocol,
-                _pad: 0,
+                via: hot.via,
             };
             let old = slot_ref(slot, hot.generation.wrapping_sub(1));
             // Another slot may have taken the place in the index.

@@ -1,7 +1,10 @@
-//! The system calls that aya does not wrap: batched map operations, mapped arrays, the network namespace cookie.
+//! The system calls that aya does not wrap: batched map operations, mapped arrays, pins and links, the network
+//! namespace cookie.
 //!
-//! This is the only file of the agent with unsafe code, behind functions that cannot be misused: sizes come from
+//! This is the only room of the agent with unsafe code, behind functions that cannot be misused: sizes come from
 //! the types, lengths from the slices, and every type read from the kernel is [`Plain`].
+
+pub(super) mod objects;
 
 use std::{
     io,
@@ -50,12 +53,17 @@ struct BatchAttr {
 }
 
 fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
-    // SAFETY: `attr` is one of the two structures above, a prefix of `union bpf_attr` as `size` says; the pointers
-    // in it were made from live slices or values by the callers in this file.
+    bpf_raw(command, attr).map(drop)
+}
+
+/// The same with what the kernel returns, a new descriptor for some commands.
+fn bpf_raw<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` is one of the structures called `...Attr` in this room, a prefix of `union bpf_attr` as `size`
+    // says; the pointers in it were made from live slices or values by the callers in this room.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>() as libc::c_uint)
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn fd_number(map: impl AsFd) -> u32 {
@@ -407,6 +415,14 @@ impl LiveSettings {
         generation.fetch_add(1, Ordering::SeqCst).wrapping_add(1)
     }
 }
+
+/// A value that goes into the constants of the programs.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct AsGlobal<T>(pub(super) T);
+
+// SAFETY: transparent, and a `Plain` type is bytes without padding, which is what `Pod` asks for.
+unsafe impl<T: Plain> aya::Pod for AsGlobal<T> {}
 
 /// Cookie of the network namespace that the caller is in (Linux 5.14).
 pub(super) fn netns_cookie() -> io::Result<u64> {

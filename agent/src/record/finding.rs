@@ -23,7 +23,7 @@ pub const UPDATE: u8 = 2;
 /// `activity_id` of an episode that is over.
 pub const CLOSE: u8 = 3;
 
-const CLASS: ocsf::Class = ocsf::Class {
+pub(super) const CLASS: ocsf::Class = ocsf::Class {
     category_uid: 2,
     category_name: "Findings",
     class_uid: 2004,
@@ -252,7 +252,7 @@ fn process(context: &Context<'_>, episode: &Episode) -> Option<ocsf::Process> {
     })
 }
 
-const fn severity(level: Level) -> ocsf::Severity {
+pub(super) const fn severity(level: Level) -> ocsf::Severity {
     match level {
         Level::Informational => ocsf::Severity::INFORMATIONAL,
         Level::Low => ocsf::Severity::LOW,

@@ -2,11 +2,14 @@
 //!
 //! Written also when nothing left: a missing minute must be a finding, not a quiet minute.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::{
     clock::WallTime,
     flow::class::{Tally, Totals, VerdictClass},
+    reconcile::{Comparison, Explained, TERMS, Term, attribution::Attribution},
     record::{
         Context, Loss, Record, SCHEMA,
         finding::{BytesExtra, PlaceExtra},
@@ -37,6 +40,8 @@ pub struct Minute {
     pub coverage: Vec<Coverage>,
     /// Network cards against our own count.
     pub interfaces: Vec<Interface>,
+    /// What local sockets sent over the edge, against what has an owner.
+    pub attribution: Attribution,
     /// State of the flow table.
     pub flows: Flows,
     /// Hash of the policy in force at the end.
@@ -55,20 +60,133 @@ pub struct Coverage {
     pub detail: Option<String>,
 }
 
-/// A network card against our own count, within the interval.
+/// A network card against our own count, within the interval: every term of the identity in `RECONCILIATION.md`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Interface {
     /// Its name.
     pub name: String,
+    /// The comparison; absent when a counter of the card began again within the interval.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Balance>,
+    /// Unexplained frame bytes since the card and we are compared; exact at rest.
+    pub unexplained_bytes_total: i64,
+    /// Times that a counter of the card began again, since then.
+    pub counter_resets: u64,
+}
+
+/// Both sides, and what is between them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Balance {
     /// Link-layer bytes the card says it sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nic_bytes: Option<u64>,
+    pub nic_bytes: u64,
+    /// Frames the card says it sent.
+    pub nic_packets: u64,
     /// Link-layer bytes we saw on their way to it.
+    pub counted_bytes: u64,
+    /// Frames we saw on their way to it.
+    pub counted_packets: u64,
+    /// The same by what sent them: the terms by name.
+    pub terms: BTreeMap<&'static str, FramesExtra>,
+    /// Buffers that the queue or the driver dropped after we counted them.
+    pub dropped_packets: u64,
+    /// `nic_bytes` minus `counted_bytes`.
+    pub residual_bytes: i64,
+    /// `nic_packets` minus `counted_packets`.
+    pub residual_packets: i64,
+    /// The parts of the residual that are known, in bytes, signed as in it.
+    pub explained: ExplainedExtra,
+    /// The rest of the residual: positive bytes left past us.
+    pub unexplained_bytes: i64,
+    /// The same in frames.
+    pub unexplained_packets: i64,
+    /// How far the rest may be above and below zero without meaning anything, in bytes.
+    pub tolerance: ToleranceExtra,
+    /// How the card counts large buffers: `segments`, `buffers` or `mixed`; absent until it has sent one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub counted_bytes: Option<u64>,
-    /// Packets the queue in front of the card dropped after we counted them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dropped_packets: Option<u64>,
+    pub counting: Option<&'static str>,
+}
+
+/// Frames with their link header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FramesExtra {
+    /// Bytes.
+    pub bytes: u64,
+    /// Frames.
+    pub packets: u64,
+}
+
+/// What is known to make a difference, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ExplainedExtra {
+    /// The card counts a large buffer once.
+    pub buffers: i64,
+    /// The card counts checksums, padding or tags.
+    pub framing: i64,
+    /// Dropped behind us: an upper bound.
+    pub dropped: i64,
+}
+
+/// How far the rest may be from zero, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ToleranceExtra {
+    /// Above: what was in flight at the beginning.
+    pub over: u64,
+    /// Below: what is in flight at the end.
+    pub under: u64,
+}
+
+impl From<&Comparison> for Balance {
+    fn from(comparison: &Comparison) -> Self {
+        let counted = comparison.seen.total();
+        let Explained { buffers, framing, dropped } = comparison.explained;
+        let term = |term: &Term| {
+            let amount = (term.of)(&comparison.seen);
+            (term.name, FramesExtra { bytes: amount.bytes, packets: amount.frames })
+        };
+        Self {
+            nic_bytes: comparison.nic.bytes,
+            nic_packets: comparison.nic.frames,
+            counted_bytes: counted.bytes,
+            counted_packets: counted.frames,
+            terms: TERMS.iter().map(term).collect(),
+            dropped_packets: comparison.dropped,
+            residual_bytes: comparison.residual.bytes,
+            residual_packets: comparison.residual.frames,
+            explained: ExplainedExtra {
+                buffers: buffers.bytes,
+                framing: framing.bytes,
+                dropped: dropped.bytes,
+            },
+            unexplained_bytes: comparison.unexplained.bytes,
+            unexplained_packets: comparison.unexplained.frames,
+            tolerance: ToleranceExtra { over: comparison.over.bytes, under: comparison.under.bytes },
+            counting: comparison.counting.as_str(),
+        }
+    }
+}
+
+/// The second identity of `RECONCILIATION.md`, for the whole host, in bytes of layer 3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AttributionExtra {
+    /// What local sockets sent over the edge.
+    pub socket: u64,
+    /// The part with an owner.
+    pub owned: u64,
+    /// The part that the socket ledger has without a name.
+    pub unnamed: u64,
+    /// What is left: bytes with a destination and without owner.
+    pub rest: i64,
+}
+
+impl From<Attribution> for AttributionExtra {
+    fn from(attribution: Attribution) -> Self {
+        Self {
+            socket: attribution.socket_bytes,
+            owned: attribution.owned_bytes,
+            unnamed: attribution.unnamed_bytes,
+            rest: attribution.rest(),
+        }
+    }
 }
 
 /// State of the flow table.
@@ -108,7 +226,8 @@ pub struct Extra {
     pub classes: Vec<Cell>,
     pub losses: Vec<Loss>,
     pub coverage: Vec<Coverage>,
-    pub interfaces: Vec<InterfaceExtra>,
+    pub interfaces: Vec<Interface>,
+    pub attribution: AttributionExtra,
     pub flows: Flows,
     pub policy_hash: String,
 }
@@ -129,17 +248,6 @@ pub struct Cell {
     pub bytes: BytesExtra,
     /// The part without any data.
     pub control: BytesExtra,
-}
-
-/// A network card against our own count.
-#[derive(Clone, Debug, Serialize)]
-pub struct InterfaceExtra {
-    /// What was read.
-    #[serde(flatten)]
-    pub interface: Interface,
-    /// `nic_bytes` minus `counted_bytes`, where both are known: positive means bytes went past us.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub residual_bytes: Option<i64>,
 }
 
 /// Builds the record of an interval.
@@ -183,7 +291,8 @@ pub fn interval(context: &Context<'_>, minute: Minute) -> Record {
                 classes: cells(&minute.totals),
                 losses: minute.losses,
                 coverage: minute.coverage,
-                interfaces: minute.interfaces.into_iter().map(InterfaceExtra::from).collect(),
+                interfaces: minute.interfaces,
+                attribution: minute.attribution.into(),
                 flows: minute.flows,
                 policy_hash: minute.policy_hash,
             },
@@ -208,26 +317,13 @@ fn cells(totals: &Totals) -> Vec<Cell> {
         .collect()
 }
 
-/// What the cards sent and we did not see. Not known unless every card could be compared.
+/// What the cards sent past us. Not known unless every card could be compared.
 fn missed_bytes(interfaces: &[Interface]) -> Option<u64> {
     if interfaces.is_empty() {
         return None;
     }
-    let mut missed: u64 = 0;
-    for interface in interfaces {
-        missed = missed.saturating_add(interface.nic_bytes?.saturating_sub(interface.counted_bytes?));
-    }
-    Some(missed)
-}
-
-impl From<Interface> for InterfaceExtra {
-    fn from(interface: Interface) -> Self {
-        let residual_bytes = match (interface.nic_bytes, interface.counted_bytes) {
-            (Some(nic), Some(counted)) => {
-                Some(i64::try_from(i128::from(nic) - i128::from(counted)).unwrap_or(i64::MAX))
-            }
-            _ => None,
-        };
-        Self { interface, residual_bytes }
-    }
+    interfaces.iter().try_fold(0_u64, |missed, interface| {
+        let unexplained = interface.balance.as_ref()?.unexplained_bytes;
+        Some(missed.saturating_add(u64::try_from(unexplained).unwrap_or(0)))
+    })
 }

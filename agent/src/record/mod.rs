@@ -3,6 +3,7 @@
 //! | record | OCSF class | when |
 //! |---|---|---|
 //! | [`finding::Finding`] | Detection Finding 2004, Create / Update / Close | an episode opens, goes on, ends |
+//! | [`coverage::CoverageFinding`] | the same | what could not be seen |
 //! | [`interval::Interval`] | Network Activity 4001, Traffic | every minute, also when nothing happened |
 //! | [`lifecycle::Lifecycle`] | Application Lifecycle 6002 | start, stop, a new policy or database, degraded, gap |
 //!
@@ -15,6 +16,7 @@
 //! initiator "source" for connections; read that way, every pull from abroad would show the foreign country as
 //! the source and be missed by each map and rule.
 
+pub mod coverage;
 pub mod finding;
 mod human;
 pub mod interval;
@@ -77,6 +79,8 @@ pub struct Loss {
 pub enum Record {
     /// An episode's transition.
     Finding(Box<finding::Finding>),
+    /// The same for an episode about coverage.
+    Coverage(Box<coverage::CoverageFinding>),
     /// One minute.
     Interval(Box<interval::Interval>),
     /// Something about the agent itself.
@@ -99,8 +103,9 @@ impl Record {
     pub const fn priority(&self) -> Priority {
         match self {
             Self::Finding(finding) if finding.base.activity_id == finding::UPDATE => Priority::Update,
+            Self::Coverage(finding) if finding.base.activity_id == finding::UPDATE => Priority::Update,
             Self::Interval(_) => Priority::Interval,
-            Self::Finding(_) | Self::Lifecycle(_) => Priority::Transition,
+            Self::Finding(_) | Self::Coverage(_) | Self::Lifecycle(_) => Priority::Transition,
         }
     }
 
@@ -108,6 +113,7 @@ impl Record {
     pub fn stamp(&mut self, uid: String, sequence: u64) {
         let metadata = match self {
             Self::Finding(finding) => &mut finding.base.metadata,
+            Self::Coverage(finding) => &mut finding.base.metadata,
             Self::Interval(interval) => &mut interval.base.metadata,
             Self::Lifecycle(lifecycle) => &mut lifecycle.base.metadata,
         };

@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     alert::{EpisodeSettings, Episodes, Identity, RejudgeCause, Transition},
     clock::KernelTime,
+    coverage::findings::Findings,
     flow::{
         Actor, FlowKey, Initiator, Observation, Owner, Process, Protocol, Quality, Sensor, Volume, Workload,
         class::Totals,
@@ -18,9 +19,11 @@ use crate::{
     },
     geo::{Answer, AutonomousSystem, DatabaseId, Evidence, Located, Location, Source, Via},
     policy::{Judgement, PolicyId, Rule, Severity, Verdict},
+    reconcile::{Amount, Comparison, Difference, Seen, attribution::Attribution},
     record::{
+        coverage::coverage,
         finding::{DatabaseExtra, finding},
-        interval::{Coverage, Flows, Interface, Minute, interval},
+        interval::{Balance, Coverage, Flows, Interface, Minute, interval},
         lifecycle::{Event, Gap, lifecycle},
         person::Style,
     },
@@ -363,6 +366,7 @@ fn minute(totals: Totals, interfaces: Vec<Interface>) -> Minute {
             },
         ],
         interfaces,
+        attribution: Attribution { socket_bytes: 1_816, owned_bytes: 1_552, unnamed_bytes: 64 },
         flows: Flows { rows: 1, evicted: 0, overflowed_readings: 0, open_episodes: 1 },
         policy_hash: policy().hash.to_string(),
     }
@@ -377,11 +381,24 @@ fn a_minute_says_what_left_by_class_and_whether_that_is_all() {
     for reading in [pull(), judged(nginx(), "203.0.113.7", germany(), Initiator::Remote, 0, violation())] {
         table.observe(reading.observation, |_| reading.assessment);
     }
+    let comparison = Comparison {
+        nic: Amount::new(2_000, 4),
+        seen: Seen {
+            socket: Amount::new(1_858, 3),
+            non_ip: Amount::new(42, 1),
+            folded: Amount::new(0, 0),
+            ..Seen::default()
+        },
+        residual: Difference::new(100, 0),
+        unexplained: Difference::new(100, 0),
+        over: Amount::new(150, 1),
+        ..Comparison::default()
+    };
     let eth0 = Interface {
         name: "eth0".to_owned(),
-        nic_bytes: Some(2_000),
-        counted_bytes: Some(1_900),
-        dropped_packets: Some(0),
+        balance: Some(Balance::from(&comparison)),
+        unexplained_bytes_total: 100,
+        counter_resets: 0,
     };
     let record = with_context(|context| interval(context, minute(table.take_interval(), vec![eth0])));
     assert_eq!(record.priority(), Priority::Interval);
@@ -395,7 +412,7 @@ fn a_minute_says_what_left_by_class_and_whether_that_is_all() {
 #[test]
 fn an_empty_minute_is_written_and_invents_no_numbers() {
     let silent =
-        Interface { name: "eth0".to_owned(), nic_bytes: None, counted_bytes: Some(1), dropped_packets: None };
+        Interface { name: "eth0".to_owned(), balance: None, unexplained_bytes_total: 0, counter_resets: 1 };
     for interfaces in [Vec::new(), vec![silent]] {
         let record = with_context(|context| interval(context, minute(Totals::default(), interfaces)));
         let value = serde_json::to_value(record).expect("JSON");
@@ -404,6 +421,29 @@ fn an_empty_minute_is_written_and_invents_no_numbers() {
     }
     let record = with_context(|context| interval(context, minute(Totals::default(), Vec::new())));
     check("interval-empty.json", record, &INTERVAL);
+}
+
+#[test]
+fn bytes_past_us_are_a_finding_with_a_number_and_suspects() {
+    let identity = Identity { host: "h".into(), boot: "b".into() };
+    let mut findings = Findings::new(identity);
+    let comparison = Comparison {
+        unexplained: Difference::new(104_200, 100),
+        over: Amount::new(1_042, 1),
+        dropped: 2,
+        ..Comparison::default()
+    };
+    let span = (KernelTime(0), KernelTime(60_000_000_000));
+    let opened = findings.interval(&"eth0".into(), Some(&comparison), span);
+    let record = with_context(|context| coverage(context, &opened[0]));
+    assert_eq!(record.priority(), Priority::Transition);
+    let required = ["/finding_info/uid", "/is_alert", "/evidences/0/src_endpoint/hostname"];
+    let value = check("coverage-bypass.json", record, &required);
+    assert_eq!(value["type_uid"], 200_401);
+    assert_eq!(value["unmapped"]["homeport"]["certain_bytes"], 103_158);
+    let closed = findings.stop();
+    let record = serde_json::to_value(with_context(|context| coverage(context, &closed[0]))).expect("JSON");
+    assert_eq!((&record["is_alert"], &record["status_id"]), (&Value::Bool(false), &2.into()));
 }
 
 #[test]

@@ -12,9 +12,12 @@ mod load;
 mod older;
 mod output;
 mod owner;
+mod reconcile;
+mod restart;
 mod scanner;
 mod socketless;
 mod tcp;
+mod tunnel;
 mod udp;
 
 use std::net::SocketAddr;

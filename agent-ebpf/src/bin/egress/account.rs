@@ -10,14 +10,14 @@ use homeport_ebpf::{
     aside::{CLASS_CONTROL, CLASS_OVERFLOW},
     event::FLOW_BYTES,
     loss::{LOSS_INDEX, LOSS_SLOTS, LOSS_STORAGE, LOSS_UNPARSED},
-    settings::EVENT_STEP_BYTES,
+    settings::{EVENT_STEP_BYTES, NETNS_COOKIE, NETNS_INODE},
     slot::*,
 };
 
 use crate::{
     asides,
-    kernel::{add, load},
-    maps::{self, FREE, INDEX, KNOWN, LIVE, MTUS, SLOTS},
+    kernel::{self, add, load},
+    maps::{self, FREE, INDEX, KNOWN, LIVE, MTUS, SEES_ANSWERS6, SLOTS},
     packet::Packet,
     tell,
 };
@@ -32,7 +32,7 @@ pub(crate) fn account(skb: *mut __sk_buff) {
     if ifindex == LOOPBACK_IFINDEX || sk.is_null() {
         return;
     }
-    if maps::has_netns_helper() && maps::scope_netns() != 0 && netns_cookie(skb) != maps::scope_netns() {
+    if maps::scope_netns() != 0 && netns(skb, sk) != maps::scope_netns() {
         return;
     }
     let state = maps::socket_state(sk);
@@ -98,6 +98,7 @@ fn serves(slot: *mut Slot, generation: u32, packet: &Packet) -> bool {
             && *remote == packet.remote[0]
             && (*slot).hot.remote_port == packet.remote_port
             && (*slot).hot.protocol == packet.protocol
+            && (*slot).hot.via == packet.via
     }
 }
 
@@ -133,7 +134,14 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     // kept per destination, so that a scanner costs no slot and wakes nobody.
     let new = known.is_null() || never_counted(known);
     if packet.is_tcp_control() && (packet.is_tcp_answer() || (new && !packet.is_tcp_open())) {
-        asides::add(CLASS_CONTROL, 0, packet);
+        if packet.is_ipv6
+            && packet.is_tcp_answer()
+            && let Some(seen) = SEES_ANSWERS6.get_ptr_mut(0)
+        {
+            // SAFETY: checked by the lookup; whoever writes, writes the same.
+            unsafe { *seen = 1 };
+        }
+        asides::add(CLASS_CONTROL, 0, kernel::enters_tunnel(skb), packet);
         return;
     }
     let state = if known.is_null() { maps::socket_state_or_new(sk) } else { known };
@@ -144,8 +152,13 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     }
     // SAFETY: `skb` is the context.
     let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
-    let mut key =
-        IndexKey { cookie, remote_port: packet.remote_port, protocol: packet.protocol, ..EMPTY_KEY };
+    let mut key = IndexKey {
+        cookie,
+        remote_port: packet.remote_port,
+        protocol: packet.protocol,
+        via: packet.via,
+        ..EMPTY_KEY
+    };
     if !state.is_null() {
         // SAFETY: checked above.
         key.taken_for = unsafe { (*state).owner.pid };
@@ -174,11 +187,11 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     }
     let Ok(Some(slot_idx)) = FREE.pop() else {
         tell::lose(LOSS_SLOTS, packet.wire_bytes);
-        asides::add(CLASS_OVERFLOW, 0, packet);
+        asides::add(CLASS_OVERFLOW, 0, kernel::enters_tunnel(skb), packet);
         return;
     };
     let Some(slot) = SLOTS.get_ptr_mut(slot_idx) else { return };
-    take(skb, slot, state, &key, packet);
+    take((skb, sk), slot, state, &key, packet);
     // SAFETY: from a checked lookup.
     let reference = slot_ref(slot_idx, unsafe { (*slot).hot.generation });
     if state.is_null() {
@@ -191,7 +204,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
 }
 
 const EMPTY_KEY: IndexKey =
-    IndexKey { cookie: 0, remote: [0; 16], taken_for: 0, remote_port: [0; 2], protocol: 0, _pad: 0 };
+    IndexKey { cookie: 0, remote: [0; 16], taken_for: 0, remote_port: [0; 2], protocol: 0, via: 0 };
 
 /// No slot yet, not even of another destination or an earlier sender.
 #[inline(always)]
@@ -213,8 +226,8 @@ fn inherit(sk: *mut bpf_sock, state: *mut SocketState, packet: &Packet) {
     }
     let stamp = maps::listener(sk);
     if !stamp.is_null() {
-        // SAFETY: checked above.
-        state.owner = unsafe { *stamp };
+        // SAFETY: both checked.
+        unsafe { kernel::copy_stamp(stamp, &raw mut state.owner) };
         state.quality = QUALITY_LISTENER;
         state.initiator = INITIATOR_REMOTE;
     }
@@ -243,7 +256,7 @@ pub(crate) fn remember_old_slot(state: *mut SocketState) {
         taken_for: hot.taken_for,
         remote_port: hot.remote_port,
         protocol: hot.protocol,
-        _pad: 0,
+        via: hot.via,
     };
     index(slot, &key, reference);
 }
@@ -259,7 +272,13 @@ fn index(slot: *mut Slot, key: &IndexKey, reference: u64) {
 
 /// Writes the identity of a fresh slot. Its generation was set by the agent, its counters stay as they are.
 #[inline(always)]
-fn take(skb: *mut __sk_buff, slot: *mut Slot, state: *mut SocketState, key: &IndexKey, packet: &Packet) {
+fn take(
+    (skb, sk): (*mut __sk_buff, *mut bpf_sock),
+    slot: *mut Slot,
+    state: *mut SocketState,
+    key: &IndexKey,
+    packet: &Packet,
+) {
     let known = match (KNOWN.get_ptr(packet.remote), LIVE.get(0)) {
         // SAFETY: checked by the lookup.
         (Some(generation), Some(live)) => unsafe { *generation == live.known_generation },
@@ -271,6 +290,7 @@ fn take(skb: *mut __sk_buff, slot: *mut Slot, state: *mut SocketState, key: &Ind
     hot.remote = key.remote;
     hot.remote_port = key.remote_port;
     hot.protocol = key.protocol;
+    hot.via = key.via;
     hot.taken_for = key.taken_for;
     hot.next_event_at = if known { u64::MAX } else { hot.payload_bytes };
     hot.indexed = 0;
@@ -279,7 +299,8 @@ fn take(skb: *mut __sk_buff, slot: *mut Slot, state: *mut SocketState, key: &Ind
     cold.cookie = key.cookie;
     // SAFETY: `skb` is the context.
     cold.socket_cgroup_id = unsafe { bpf_skb_cgroup_id(skb) };
-    cold.netns_cookie = if maps::has_netns_helper() { netns_cookie(skb) } else { 0 };
+    cold.netns = netns(skb, sk);
+    cold.inner = kernel::enters_tunnel(skb) as u8;
     // SAFETY: no arguments.
     cold.first_ns = unsafe { bpf_ktime_get_ns() };
     // SAFETY: sixteen bytes into sixteen bytes.
@@ -294,7 +315,8 @@ fn take(skb: *mut __sk_buff, slot: *mut Slot, state: *mut SocketState, key: &Ind
     } else {
         // SAFETY: checked above.
         let state = unsafe { &*state };
-        cold.owner = state.owner;
+        // SAFETY: both checked.
+        unsafe { kernel::copy_stamp(&raw const state.owner, &raw mut cold.owner) };
         cold.quality = state.quality;
         cold.initiator = state.initiator;
     }
@@ -304,8 +326,13 @@ fn take(skb: *mut __sk_buff, slot: *mut Slot, state: *mut SocketState, key: &Ind
 const NOBODY: Stamp =
     Stamp { start_boot_ns: 0, cgroup_id: 0, pid: 0, uid: 0, login_uid: u32::MAX, _pad: 0, comm: [0; 16] };
 
+/// The network namespace of a packet and its socket; zero when it cannot be told.
 #[inline(always)]
-fn netns_cookie(skb: *mut __sk_buff) -> u64 {
-    // SAFETY: `skb` is the context; only called where the helper exists.
-    unsafe { bpf_get_netns_cookie(skb.cast()) }
+fn netns(skb: *mut __sk_buff, sk: *mut bpf_sock) -> u64 {
+    match maps::netns_by() {
+        // SAFETY: `skb` is the context; only called where the helper exists.
+        NETNS_COOKIE => unsafe { bpf_get_netns_cookie(skb.cast()) },
+        NETNS_INODE => kernel::netns_inode(sk),
+        _ => 0,
+    }
 }

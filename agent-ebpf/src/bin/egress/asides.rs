@@ -8,10 +8,11 @@ use homeport_ebpf::{
 
 use crate::{kernel, maps, packet::Packet, tell};
 
-/// Adds the packet to its destination in `class`.
+/// Adds the packet to its destination in `class`; `inner` when it is on its way into a tunnel.
 #[inline(always)]
-pub(crate) fn add(class: u8, ifindex: u32, packet: &Packet) {
-    let mut key = AsideKey { remote: [0; 16], ifindex, protocol: packet.protocol, class, _pad: [0; 2] };
+pub(crate) fn add(class: u8, ifindex: u32, inner: bool, packet: &Packet) {
+    let mut key =
+        AsideKey { remote: [0; 16], ifindex, protocol: packet.protocol, class, inner: inner as u8, _pad: 0 };
     // SAFETY: sixteen bytes into sixteen bytes.
     unsafe { (&raw mut key.remote).cast::<[u64; 2]>().write_unaligned(packet.remote) };
     let map = maps::aside();
@@ -32,7 +33,7 @@ pub(crate) fn add(class: u8, ifindex: u32, packet: &Packet) {
         Some(value) => add_to(value, packet),
         None => {
             tell::lose(LOSS_ASIDE, packet.wire_bytes);
-            if let Some(rest) = map.get_ptr_mut(AsideKey::rest(class)) {
+            if let Some(rest) = map.get_ptr_mut(AsideKey::rest(class, inner as u8)) {
                 add_to(rest, packet);
             }
         }

@@ -3,16 +3,23 @@
 //! Frames of local sockets are only counted here (the socket ledger knows their owners); frames without one are
 //! also kept per destination. `wire_len` equals what the NIC counts, link header included.
 
-use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_pull_data};
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sock},
+    helpers::generated::{bpf_sk_fullsock, bpf_skb_pull_data},
+};
 use homeport_ebpf::{
-    aside::{CLASS_FORWARDED, CLASS_PACKET, CLASS_TIME_WAIT, FrameCount},
+    aside::{CLASS_FORWARDED, CLASS_KERNEL, CLASS_PACKET, CLASS_TIME_WAIT, CLASS_TUNNEL},
     loss::{LOSS_INTERFACE, LOSS_UNPARSED},
+    slot::slot_of,
 };
 
 use crate::{
-    asides,
-    maps::{HIGH_INTERFACES, INTERFACES},
-    packet::{self, Packet},
+    asides, kernel,
+    maps::{self, HIGH_INTERFACES, INTERFACES, SEES_ANSWERS6, SLOTS},
+    packet::{
+        self, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IGMP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
+        IPPROTO_UDPLITE, IPV4_HEADER, IPV6_HEADER, Packet,
+    },
     tell,
 };
 
@@ -22,10 +29,16 @@ const ETH_P_IPV6: u16 = 0x86dd;
 const ETH_P_8021Q: u16 = 0x8100;
 const ETH_P_8021AD: u16 = 0x88a8;
 const VLAN_TAG: usize = 4;
+const SCTP_HEADER: usize = 12;
 /// Link header, one VLAN tag, IPv6 header, TCP header.
 const HEADERS: u32 = 14 + 4 + 40 + 20;
 const AF_PACKET: u32 = 17;
+const SOCK_RAW: u32 = 3;
+/// Not kept per destination.
+const CLASS_NONE: u8 = 0;
+const AF_INET6: u32 = 10;
 const BPF_TCP_TIME_WAIT: u32 = 6;
+const BPF_TCP_NEW_SYN_RECV: u32 = 12;
 
 /// An interface with Ethernet headers.
 #[inline(always)]
@@ -42,8 +55,9 @@ pub(crate) fn count_raw(skb: *mut __sk_buff) {
 #[inline(always)]
 fn count(skb: *mut __sk_buff, l3_at: usize) {
     // SAFETY: plain fields of the context.
-    let (ifindex, protocol, sk) =
-        unsafe { ((*skb).ifindex, (*skb).protocol as u16, (*skb).__bindgen_anon_2.sk) };
+    let (ifindex, protocol, came_from, sk) = unsafe {
+        ((*skb).ifindex, (*skb).protocol as u16, (*skb).ingress_ifindex, (*skb).__bindgen_anon_2.sk)
+    };
     let cell = INTERFACES.get_ptr_mut(ifindex).or_else(|| HIGH_INTERFACES.get_ptr_mut(ifindex));
     let Some(cell) = cell else {
         // SAFETY: a plain field of the context.
@@ -60,57 +74,161 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
         // SAFETY: checked above; both fields may be read of any kind of socket.
         unsafe { ((*sk).family, (*sk).state) }
     };
-    if family == AF_PACKET {
-        add(skb, &mut cell.packet);
-        set_aside_packet(skb, ifindex, l3_at);
+    let (count, class) = if family == AF_PACKET {
+        (&mut cell.packet, CLASS_PACKET)
     } else if !is_ip {
-        add(skb, &mut cell.non_ip);
-    } else if sk.is_null() {
-        add(skb, &mut cell.forwarded);
-        set_aside(skb, CLASS_FORWARDED, ifindex, l3_at);
+        (&mut cell.non_ip, CLASS_NONE)
+    } else if sk.is_null() && came_from == 0 {
+        // It came from nowhere: the kernel itself made it.
+        (&mut cell.socket, CLASS_KERNEL)
+    } else if sk.is_null() || is_of_another_namespace(sk) {
+        (&mut cell.forwarded, CLASS_FORWARDED)
+    } else if family == AF_INET6 && state == BPF_TCP_NEW_SYN_RECV && !sees_answers6() {
+        (&mut cell.socket, CLASS_KERNEL)
     } else if state == BPF_TCP_TIME_WAIT {
-        add(skb, &mut cell.time_wait);
-        set_aside(skb, CLASS_TIME_WAIT, ifindex, l3_at);
+        (&mut cell.time_wait, CLASS_TIME_WAIT)
+    } else if is_outside_of_tunnel(skb, sk, l3_at) {
+        (&mut cell.tunnel, CLASS_TUNNEL)
     } else {
-        add(skb, &mut cell.socket);
+        (&mut cell.socket, CLASS_NONE)
+    };
+    // SAFETY: plain fields of the context.
+    let (wire_len, segments, len) = unsafe { ((*skb).wire_len, (*skb).gso_segs, (*skb).len) };
+    let frames = if segments > 1 { segments as u64 } else { 1 };
+    let mut frame_bytes = wire_len as u64;
+    if class == CLASS_TUNNEL && frames > 1 {
+        frame_bytes = wrapped_bytes(skb, sk, frames).unwrap_or(frame_bytes);
+    } else if is_ip
+        && frames > 1
+        && packet::outer_protocol(skb, l3_at).is_some_and(|(ip, _)| ip == IPPROTO_SCTP)
+    {
+        // The kernel's own sum leaves out the SCTP header of all but the first.
+        let ip_header = if protocol == ETH_P_IPV6 { IPV6_HEADER } else { IPV4_HEADER };
+        // SAFETY: a plain field of the context.
+        let len = unsafe { (*skb).len } as u64;
+        frame_bytes = len + (frames - 1) * (l3_at + ip_header + SCTP_HEADER) as u64;
+    }
+    count.frame_bytes += frame_bytes;
+    count.frames += frames;
+    if frames > 1 {
+        cell.folded.frame_bytes += frame_bytes - len as u64;
+        cell.folded.frames += frames - 1;
+    }
+    let l3_at = match class {
+        CLASS_NONE => return,
+        CLASS_PACKET => match packet_socket_l3(skb, l3_at) {
+            Some(l3_at) => l3_at,
+            None => return,
+        },
+        _ => l3_at,
+    };
+    // One place only: what the compiler would share between two copies of this, the verifier would refuse.
+    match Packet::read(skb, l3_at) {
+        Some(mut packet) => {
+            if class == CLASS_TUNNEL {
+                packet.resize(frame_bytes - l3_at as u64 * frames);
+            }
+            asides::add(class, ifindex, false, &packet);
+        }
+        None => tell::lose(LOSS_UNPARSED, wire_len as u64),
     }
 }
 
 #[inline(always)]
-fn add(skb: *mut __sk_buff, count: &mut FrameCount) {
-    // SAFETY: plain fields of the context.
-    let (wire_len, segments) = unsafe { ((*skb).wire_len, (*skb).gso_segs) };
-    count.frame_bytes += wire_len as u64;
-    count.frames += if segments > 1 { segments as u64 } else { 1 };
+fn sees_answers6() -> bool {
+    SEES_ANSWERS6.get(0).is_some_and(|seen| *seen != 0)
 }
 
-/// A packet socket may claim any protocol, and a ring of such a socket keeps all but the link header outside of the
-/// linear part: what counts is what the frame itself says.
+/// A socket that the socket ledger leaves out: devices like macvlan hand frames of another namespace on with it.
 #[inline(always)]
-fn set_aside_packet(skb: *mut __sk_buff, ifindex: u32, l3_at: usize) {
+fn is_of_another_namespace(sk: *mut bpf_sock) -> bool {
+    if maps::scope_inode() == 0 || kernel::netns_inode(sk) == maps::scope_inode() {
+        return false;
+    }
+    // SAFETY: checked for null by the caller; the result is checked below.
+    let full = unsafe { bpf_sk_fullsock(sk) };
+    // The kernel answers with raw sockets of its own, lent to one namespace after the other: when an answer has
+    // waited for a neighbour's address, its socket is elsewhere by now.
+    // SAFETY: checked for null.
+    !full.is_null() && unsafe { (*full).type_ } != SOCK_RAW
+}
+
+/// The frame carries a packet of `sk` inside another one: tunnel devices keep the socket of what they wrap.
+///
+/// A packet that is not wrapped has just passed the socket ledger, so its destination is the one that its socket
+/// counts now. TCP, ICMP and SCTP wrap nothing, and a datagram from the socket's own port is its own: neither asks
+/// the socket's storage.
+#[inline(always)]
+fn is_outside_of_tunnel(skb: *mut __sk_buff, sk: *mut bpf_sock, l3_at: usize) -> bool {
+    let Some((protocol, source_port)) = packet::outer_protocol(skb, l3_at) else { return false };
+    match protocol {
+        IPPROTO_TCP | IPPROTO_ICMP | IPPROTO_IGMP | IPPROTO_ICMPV6 | IPPROTO_SCTP | IPPROTO_UDPLITE => {
+            return false;
+        }
+        IPPROTO_UDP => {
+            // SAFETY: checked for null by the caller; the result is checked below.
+            let full = unsafe { bpf_sk_fullsock(sk) };
+            if full.is_null() {
+                // A TCP connection that is not one yet, or no longer.
+                return true;
+            }
+            // SAFETY: checked above.
+            let (own_protocol, own_port) = unsafe { ((*full).protocol, (*full).src_port) };
+            if own_protocol == IPPROTO_UDP as u32 && own_port == source_port as u32 {
+                return false;
+            }
+        }
+        _ => {}
+    }
+    let state = maps::socket_state(sk);
+    if state.is_null() {
+        return true;
+    }
+    let Some(remote) = packet::destination(skb, l3_at) else { return false };
+    // SAFETY: checked above.
+    let Some(slot) = SLOTS.get_ptr(slot_of(unsafe { (*state).slot_ref })) else { return true };
+    // SAFETY: from a checked lookup.
+    let hot = unsafe { &(*slot).hot };
+    let known: *const u64 = (&raw const hot.remote).cast();
+    // SAFETY: sixteen bytes, aligned to eight by the layout of the slot.
+    let same = unsafe { *known == remote[0] && *known.add(1) == remote[1] };
+    !(same && (hot.protocol == protocol || packet::is_extension(protocol)))
+}
+
+/// Bytes of a tunnel's frames when the buffer is cut into `frames` later: each repeats the headers from the link's to
+/// the innermost. Older kernels tell a `wire_len` that repeats the outer ones only.
+#[inline(always)]
+fn wrapped_bytes(skb: *mut __sk_buff, sk: *mut bpf_sock, frames: u64) -> Option<u64> {
+    // SAFETY: not null, or the frame had no class of a socket; the result is checked below.
+    let full = unsafe { bpf_sk_fullsock(sk) };
+    if full.is_null() {
+        return None;
+    }
+    // SAFETY: checked above; a plain field of the context.
+    let (protocol, len) = unsafe { ((*full).protocol, (*skb).len as u64) };
+    let headers = kernel::inner_headers(skb, protocol == u32::from(IPPROTO_TCP))?;
+    Some(len + (frames - 1) * headers)
+}
+
+/// Where the network header of a packet socket's frame begins; `None` when it is not IP.
+///
+/// Such a socket may claim any protocol, and a ring of it keeps all but the link header outside of the linear part:
+/// what counts is what the frame itself says.
+#[inline(always)]
+fn packet_socket_l3(skb: *mut __sk_buff, l3_at: usize) -> Option<usize> {
     // SAFETY: a plain field of the context.
     let len = unsafe { (*skb).len };
     // SAFETY: `skb` is the context. No byte changes; when it fails, what can be read is read.
     unsafe { bpf_skb_pull_data(skb, if len < HEADERS { len } else { HEADERS }) };
     if l3_at != ETHERNET_HEADER {
-        return set_aside(skb, CLASS_PACKET, ifindex, l3_at);
+        return Some(l3_at);
     }
     match packet::ether_type(skb, ETHERNET_HEADER) {
-        Some(ETH_P_IP | ETH_P_IPV6) => set_aside(skb, CLASS_PACKET, ifindex, ETHERNET_HEADER),
-        Some(ETH_P_8021Q | ETH_P_8021AD) => {
-            if let Some(ETH_P_IP | ETH_P_IPV6) = packet::ether_type(skb, ETHERNET_HEADER + VLAN_TAG) {
-                set_aside(skb, CLASS_PACKET, ifindex, ETHERNET_HEADER + VLAN_TAG);
-            }
-        }
-        Some(_) | None => {}
-    }
-}
-
-#[inline(always)]
-fn set_aside(skb: *mut __sk_buff, class: u8, ifindex: u32, l3_at: usize) {
-    match Packet::read(skb, l3_at) {
-        Some(packet) => asides::add(class, ifindex, &packet),
-        // SAFETY: a plain field of the context.
-        None => tell::lose(LOSS_UNPARSED, unsafe { (*skb).wire_len } as u64),
+        Some(ETH_P_IP | ETH_P_IPV6) => Some(ETHERNET_HEADER),
+        Some(ETH_P_8021Q | ETH_P_8021AD) => match packet::ether_type(skb, ETHERNET_HEADER + VLAN_TAG) {
+            Some(ETH_P_IP | ETH_P_IPV6) => Some(ETHERNET_HEADER + VLAN_TAG),
+            Some(_) | None => None,
+        },
+        Some(_) | None => None,
     }
 }

@@ -3,17 +3,20 @@
 use core::arch::asm;
 
 use aya_ebpf::{
-    bindings::bpf_sock,
+    bindings::{__sk_buff, bpf_sock},
     cty::c_void,
     helpers::generated::{
         bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
-        bpf_get_current_uid_gid, bpf_probe_read_kernel,
+        bpf_get_current_uid_gid, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
     },
     programs::SockAddrContext,
 };
-use homeport_ebpf::slot::Stamp;
+use homeport_ebpf::{settings::KIND_BYTES, slot::Stamp};
 
-use crate::maps::offset;
+use crate::maps::{self, offset};
+
+/// Where the length of a TCP header is in it.
+const TCP_DATA_OFFSET: u32 = 12;
 
 /// Adds without losing what other processors add.
 ///
@@ -60,6 +63,58 @@ pub(crate) fn peek<T: Copy + Default>(base: u64, offset: u32) -> T {
     value
 }
 
+/// Inode number of the network namespace that a socket belongs to, for kernels whose cgroup_skb programs may not
+/// ask for its cookie.
+///
+/// A socket pointer of the verifier's kind cannot be added to. Read back from the stack by a helper it is a number.
+#[inline(always)]
+pub(crate) fn netns_inode(sk: *mut bpf_sock) -> u64 {
+    let address: u64 = peek((&raw const sk) as u64, 0);
+    let net: u64 = peek(address, offset!(sock_net));
+    u64::from(peek::<u32>(net, offset!(net_inum)))
+}
+
+/// Bytes from the start of the buffer to the innermost payload, of a buffer that tunnels have wrapped.
+#[inline(always)]
+pub(crate) fn inner_headers(skb: *mut __sk_buff, is_tcp: bool) -> Option<u64> {
+    /// No real stack of headers is longer: what is, was misread.
+    const MAX_HEADERS: u64 = 512;
+    const UDP_HEADER: u64 = 8;
+    if offset!(skb_inner_transport) == 0 || offset!(skb_head) == 0 || offset!(skb_data) == 0 {
+        return None;
+    }
+    let buffer: u64 = peek((&raw const skb) as u64, 0);
+    let head: u64 = peek(buffer, offset!(skb_head));
+    let data: u64 = peek(buffer, offset!(skb_data));
+    let transport = head + u64::from(peek::<u16>(buffer, offset!(skb_inner_transport)));
+    let length = if is_tcp { u64::from(peek::<u8>(transport, TCP_DATA_OFFSET) >> 4) * 4 } else { UDP_HEADER };
+    let headers = (transport + length).wrapping_sub(data);
+    if headers < MAX_HEADERS { Some(headers) } else { None }
+}
+
+/// The packet leaves through a device that puts it into another packet.
+#[inline(always)]
+pub(crate) fn enters_tunnel(skb: *mut __sk_buff) -> bool {
+    if offset!(skb_dev) == 0 || offset!(device_link_ops) == 0 {
+        return false;
+    }
+    let buffer: u64 = peek((&raw const skb) as u64, 0);
+    let device: u64 = peek(buffer, offset!(skb_dev));
+    let operations: u64 = peek(device, offset!(device_link_ops));
+    if operations == 0 {
+        // A network card.
+        return false;
+    }
+    let text: u64 = peek(operations, offset!(link_ops_kind));
+    // The helper ends what it copies with a zero byte of its own.
+    let mut kind = [0_u64; 2];
+    // SAFETY: at most nine bytes into sixteen; what is not written stays zero.
+    unsafe {
+        bpf_probe_read_kernel_str((&raw mut kind).cast(), KIND_BYTES as u32 + 1, text as *const c_void);
+    }
+    maps::is_tunnel_kind(kind[0])
+}
+
 /// Start of the thread group that `task` belongs to, in nanoseconds since boot.
 #[inline(always)]
 pub(crate) fn start_boot_ns(task: u64) -> u64 {
@@ -81,6 +136,24 @@ pub(crate) fn login_uid(task: u64) -> u32 {
 pub(crate) fn current_pid() -> u32 {
     // SAFETY: no arguments.
     (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
+/// Copies a stamp by words.
+///
+/// An assignment becomes a call of `memmove`. In programs with more than one function the verifier of 5.10 takes every
+/// number for significant, finds no two paths alike, and refuses the packet programs after a million steps.
+///
+/// # Safety
+///
+/// Both come from a checked lookup.
+#[inline(always)]
+pub(crate) unsafe fn copy_stamp(from: *const Stamp, to: *mut Stamp) {
+    const WORDS: usize = size_of::<Stamp>() / size_of::<u64>();
+    const { assert!(size_of::<Stamp>() == WORDS * size_of::<u64>() && align_of::<Stamp>() == align_of::<u64>()) };
+    for word in 0..WORDS {
+        // SAFETY: inside of both, by the caller's word. Volatile, or the compiler makes it a call of `memmove` again.
+        unsafe { to.cast::<u64>().add(word).write_volatile(from.cast::<u64>().add(word).read_volatile()) };
+    }
 }
 
 /// The task that runs this program. Only called where that is the task that acts: never in the egress hook.

@@ -1,6 +1,7 @@
 //! Every map, with its size and what happens when it is full.
 //!
-//! Sizes marked *default* are set by the agent before loading (`limits` in its configuration).
+//! Sizes marked *default* are set by the agent before loading (`limits` in its configuration). All of them are
+//! pinned and outlive the agent: a new or changed map belongs into `homeport_ebpf::layout::MAPS`, too.
 
 use aya_ebpf::{
     bindings::{
@@ -15,8 +16,9 @@ use aya_ebpf::{
 };
 use homeport_ebpf::{
     aside::{AsideKey, AsideValue, InterfaceCount},
+    layout,
     loss::{LOSS_CAUSES, LossCell},
-    settings::{Live, Offsets},
+    settings::{Live, MAX_TUNNEL_KINDS, Offsets},
     slot::{IndexKey, Slot, SocketState, Stamp},
 };
 
@@ -37,30 +39,36 @@ pub(crate) static INDEX: HashMap<IndexKey, u64> = HashMap::with_max_entries(131_
 /// Destinations that every policy approves, with the generation of that judgement. A cache, hence LRU:
 /// an entry that falls out costs one needless event.
 #[map]
-pub(crate) static KNOWN: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static KNOWN: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(layout::KNOWN_ENTRIES, 0);
 
 /// Bytes without slot, one of two.
 #[map]
 pub(crate) static ASIDE_0: HashMap<AsideKey, AsideValue> =
-    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+    HashMap::with_max_entries(layout::ASIDE_ENTRIES, BPF_F_NO_PREALLOC);
 
 /// Bytes without slot, the other.
 #[map]
 pub(crate) static ASIDE_1: HashMap<AsideKey, AsideValue> =
-    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+    HashMap::with_max_entries(layout::ASIDE_ENTRIES, BPF_F_NO_PREALLOC);
 
 /// Frames per edge interface with a low index, as network cards have. Looking up an array costs half of a hash.
 #[map]
-pub(crate) static INTERFACES: PerCpuArray<InterfaceCount> = PerCpuArray::with_max_entries(256, 0);
+pub(crate) static INTERFACES: PerCpuArray<InterfaceCount> =
+    PerCpuArray::with_max_entries(layout::LOW_INTERFACES, 0);
 
 /// Frames per edge interface with a higher index. The agent makes the cell before it attaches; 1,024 interfaces.
 #[map]
 pub(crate) static HIGH_INTERFACES: PerCpuHashMap<u32, InterfaceCount> =
-    PerCpuHashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+    PerCpuHashMap::with_max_entries(layout::HIGH_INTERFACES, BPF_F_NO_PREALLOC);
 
 /// MTU of interfaces in the agent's network namespace, for datagrams that will be fragmented.
 #[map]
-pub(crate) static MTUS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
+pub(crate) static MTUS: HashMap<u32, u32> = HashMap::with_max_entries(layout::HIGH_INTERFACES, 0);
+
+/// Non-zero once the socket ledger has seen an IPv6 handshake answer. Kernels before 6.6 do not show it those; then
+/// they are counted at the interface. The packet passes the socket ledger first, so none is counted twice.
+#[map]
+pub(crate) static SEES_ANSWERS6: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Losses by cause.
 #[map]
@@ -72,7 +80,7 @@ pub(crate) static FLOW_EVENTS: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024
 
 /// Host events. 2 MiB: 2,400 executions between two wake-ups of the agent.
 #[map]
-pub(crate) static HOST_EVENTS: RingBuf = RingBuf::with_byte_size(2 * 1024 * 1024, 0);
+pub(crate) static HOST_EVENTS: RingBuf = RingBuf::with_byte_size(layout::HOST_RING_BYTES, 0);
 
 /// Settings that change at run time.
 #[map]
@@ -90,13 +98,21 @@ pub(crate) static LISTENERS: ClonedSkStorage<Stamp> = ClonedSkStorage::new();
 #[unsafe(no_mangle)]
 static OFFSETS: [u32; size_of::<Offsets>() / 4] = [0; size_of::<Offsets>() / 4];
 
-/// Network namespace cookie to account for; zero: all of them.
+/// Network namespace to account for, as [`netns_by`] tells it; zero: all of them.
 #[unsafe(no_mangle)]
 static SCOPE_NETNS: u64 = 0;
 
-/// Non-zero where `bpf_get_netns_cookie` exists for cgroup_skb programs.
+/// The inode number of the same namespace; zero: unknown, or all of them.
 #[unsafe(no_mangle)]
-static NETNS_HELPER: u32 = 0;
+static SCOPE_INODE: u64 = 0;
+
+/// Kinds of tunnel devices, unused places zero.
+#[unsafe(no_mangle)]
+static TUNNEL_KINDS: [u64; MAX_TUNNEL_KINDS] = [0; MAX_TUNNEL_KINDS];
+
+/// `NETNS_*`: how the network namespace of a packet is found.
+#[unsafe(no_mangle)]
+static NETNS_BY: u32 = 0;
 
 /// One of the layout offsets.
 macro_rules! offset {
@@ -120,9 +136,31 @@ pub(crate) fn scope_netns() -> u64 {
 }
 
 #[inline(always)]
-pub(crate) fn has_netns_helper() -> bool {
+pub(crate) fn scope_inode() -> u64 {
     // SAFETY: a static; volatile because the agent writes it before loading.
-    unsafe { core::ptr::read_volatile(&raw const NETNS_HELPER) != 0 }
+    unsafe { core::ptr::read_volatile(&raw const SCOPE_INODE) }
+}
+
+/// Whether devices of this kind put packets into other packets.
+#[inline(always)]
+pub(crate) fn is_tunnel_kind(kind: u64) -> bool {
+    for idx in 0..MAX_TUNNEL_KINDS {
+        // SAFETY: within the static; volatile because the agent writes it before loading.
+        let known = unsafe { core::ptr::read_volatile((&raw const TUNNEL_KINDS).cast::<u64>().add(idx)) };
+        if known == 0 {
+            return false;
+        }
+        if known == kind {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+pub(crate) fn netns_by() -> u32 {
+    // SAFETY: a static; volatile because the agent writes it before loading.
+    unsafe { core::ptr::read_volatile(&raw const NETNS_BY) }
 }
 
 /// The aside map that is written now.

@@ -9,19 +9,20 @@
 use aya_ebpf::bindings::__sk_buff;
 
 const IPPROTO_HOPOPTS: u8 = 0;
-const IPPROTO_ICMP: u8 = 1;
-const IPPROTO_TCP: u8 = 6;
-const IPPROTO_UDP: u8 = 17;
+pub(crate) const IPPROTO_ICMP: u8 = 1;
+pub(crate) const IPPROTO_IGMP: u8 = 2;
+pub(crate) const IPPROTO_TCP: u8 = 6;
+pub(crate) const IPPROTO_UDP: u8 = 17;
 const IPPROTO_ROUTING: u8 = 43;
 const IPPROTO_FRAGMENT: u8 = 44;
 const IPPROTO_AH: u8 = 51;
-const IPPROTO_ICMPV6: u8 = 58;
+pub(crate) const IPPROTO_ICMPV6: u8 = 58;
 const IPPROTO_DSTOPTS: u8 = 60;
-const IPPROTO_SCTP: u8 = 132;
-const IPPROTO_UDPLITE: u8 = 136;
+pub(crate) const IPPROTO_SCTP: u8 = 132;
+pub(crate) const IPPROTO_UDPLITE: u8 = 136;
 
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
+pub(crate) const IPV4_HEADER: usize = 20;
+pub(crate) const IPV6_HEADER: usize = 40;
 /// Extension headers looked through. Real packets have one or two; beyond, the rest counts as payload.
 const MAX_EXTENSIONS: usize = 4;
 
@@ -47,6 +48,8 @@ pub(crate) struct Packet {
     /// Longer than 1,280 bytes, not segmented later, so the MTU may cut it into fragments.
     pub(crate) may_fragment: bool,
     pub(crate) is_ipv6: bool,
+    /// The interface, as slots remember it.
+    pub(crate) via: u8,
     /// Not the first fragment, or headers were not understood: no ports.
     headers: usize,
     l3_at: usize,
@@ -128,6 +131,36 @@ impl Bytes {
         // alignment demands on the architectures we support, and the verifier refuses the load on those that have.
         Some(unsafe { *(at as *const T) })
     }
+}
+
+/// The protocol that the network header names first, and the source port if one follows it directly.
+#[inline(always)]
+pub(crate) fn outer_protocol(skb: *mut __sk_buff, l3_at: usize) -> Option<(u8, u16)> {
+    let bytes = Bytes::of(skb);
+    let (protocol, l4_at) = match bytes.read::<u16>(l3_at)?.to_ne_bytes()[0] {
+        0x45 => (bytes.read::<u16>(l3_at + 8)?.to_ne_bytes()[1], l3_at + IPV4_HEADER),
+        first if first >> 4 == 4 => (bytes.read::<u16>(l3_at + 8)?.to_ne_bytes()[1], usize::MAX),
+        first if first >> 4 == 6 => (bytes.read::<u16>(l3_at + 6)?.to_ne_bytes()[0], l3_at + IPV6_HEADER),
+        _ => return None,
+    };
+    let source_port = if l4_at == usize::MAX { 0 } else { u16::from_be(bytes.read::<u16>(l4_at)?) };
+    Some((protocol, source_port))
+}
+
+/// Where the packet goes, IPv4 as `::ffff:a.b.c.d`, in memory order.
+#[inline(always)]
+pub(crate) fn destination(skb: *mut __sk_buff, l3_at: usize) -> Option<[u64; 2]> {
+    let bytes = Bytes::of(skb);
+    match bytes.read::<u16>(l3_at)?.to_ne_bytes()[0] >> 4 {
+        4 => bytes.read::<u32>(l3_at + 16).map(mapped),
+        6 => bytes.read::<[u64; 2]>(l3_at + 24),
+        _ => None,
+    }
+}
+
+/// An IPv6 extension header, behind which the protocol is.
+pub(crate) const fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, IPPROTO_HOPOPTS | IPPROTO_ROUTING | IPPROTO_FRAGMENT | IPPROTO_AH | IPPROTO_DSTOPTS)
 }
 
 /// The type in the two bytes before `l3_at`.
@@ -253,6 +286,7 @@ impl Packet {
             packets: 0,
             may_fragment: false,
             is_ipv6,
+            via: 0,
             headers: l4_at - l3_at,
             l3_at,
             l4_at,
@@ -304,6 +338,8 @@ impl Packet {
     fn measure(&mut self, skb: *mut __sk_buff) {
         // SAFETY: plain fields of the context.
         let (len, segments, segment_size) = unsafe { ((*skb).len, (*skb).gso_segs, (*skb).gso_size) };
+        // SAFETY: as above.
+        self.via = homeport_ebpf::slot::via(unsafe { (*skb).ifindex });
         let len = (len as u64).saturating_sub(self.l3_at as u64);
         let headers = self.headers as u64;
         self.payload_bytes = len.saturating_sub(headers);
@@ -331,6 +367,13 @@ impl Packet {
         let fragments = (self.wire_bytes - header).div_ceil(room);
         self.wire_bytes += (fragments - 1) * header + fragments * overhead;
         self.packets = fragments;
+    }
+
+    /// The bytes on the wire are known better than from these headers.
+    #[inline(always)]
+    pub(crate) const fn resize(&mut self, wire_bytes: u64) {
+        self.wire_bytes = wire_bytes;
+        self.payload_bytes = wire_bytes.saturating_sub(self.headers as u64 * self.packets);
     }
 
     /// A TCP packet that carries no data.

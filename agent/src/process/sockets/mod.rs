@@ -79,10 +79,25 @@ pub struct OlderSocket {
 /// [`OlderSocket::holder`]: no process.
 const NOBODY: u32 = u32::MAX;
 
+/// A network namespace by both of its names. Programs tell one or the other, and the numbers do not meet: cookies count
+/// from one, inodes of namespaces from 0xf0000000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Namespace {
+    /// Zero: the kernel does not tell.
+    cookie: u64,
+    inode: u64,
+}
+
+impl Namespace {
+    /// Whether a program may have told it as `told`; zero is what programs say that cannot tell.
+    const fn may_be(self, told: u64) -> bool {
+        told == 0 || told == self.cookie || told == self.inode
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Listener {
-    /// Cookie of its network namespace; zero: not told.
-    netns: u64,
+    netns: Namespace,
     at: SocketAddr,
     holder: u32,
 }
@@ -101,8 +116,7 @@ pub struct Older {
 #[derive(Debug)]
 pub struct Scan {
     own_namespace_only: bool,
-    /// With the cookie of the network namespace.
-    sockets: Vec<(u64, Seen)>,
+    sockets: Vec<(Namespace, Seen)>,
 }
 
 impl Scan {
@@ -111,11 +125,10 @@ impl Scan {
         Self { own_namespace_only, sockets: Vec::new() }
     }
 
-    /// Looks at all sockets that there are now. `netns_cookie` tells the namespace that its thread is in.
+    /// Looks at all sockets that there are now. `netns_cookie` tells the cookie of the namespace that its thread is in.
     pub fn look(&mut self, netns_cookie: fn() -> Option<u64>) {
         let sockets = &mut self.sockets;
-        namespaces::visit(self.own_namespace_only, &mut || {
-            let netns = netns_cookie().unwrap_or(0);
+        namespaces::visit(self.own_namespace_only, netns_cookie, &mut |netns| {
             // Asking for SCTP would load it.
             let sctp = Path::new("/proc/thread-self/net/sctp").exists().then_some(Protocol::SCTP);
             for protocol in [Protocol::TCP, Protocol::UDP, UDPLITE, RAW].into_iter().chain(sctp) {
@@ -145,7 +158,7 @@ impl Scan {
             older.listeners.entry((seen.protocol, seen.local.port())).or_default().push(listener);
         }
         for (netns, seen) in &self.sockets {
-            let accepted = older.listener(*netns, seen.protocol, seen.local).is_some();
+            let accepted = older.listener(netns.inode, seen.protocol, seen.local).is_some();
             let initiator = if accepted { Initiator::Remote } else { Initiator::Unknown };
             let socket = OlderSocket { holder: holder(seen), initiator };
             if seen.cookie != 0 {
@@ -232,7 +245,7 @@ impl Older {
         };
         let (mut best, mut best_rank, mut unsure) = (None::<&Listener>, u8::MAX, false);
         for listener in self.listeners.get(&(protocol, local.port()))? {
-            if netns != 0 && listener.netns != 0 && netns != listener.netns {
+            if !listener.netns.may_be(netns) {
                 continue;
             }
             let Some(rank) = rank(listener) else { continue };
@@ -322,7 +335,8 @@ mod tests {
         let mut older = Older::default();
         for (netns, at, holder) in listeners {
             let at: SocketAddr = at.parse().expect("address");
-            let listener = Listener { netns: *netns, at, holder: *holder };
+            let netns = Namespace { cookie: *netns, inode: *netns + 1_000 };
+            let listener = Listener { netns, at, holder: *holder };
             older.listeners.entry((Protocol::TCP, at.port())).or_default().push(listener);
         }
         older
@@ -350,6 +364,7 @@ mod tests {
         let older = with_listeners(&[(7, "0.0.0.0:80", 1), (8, "0.0.0.0:80", 2)]);
         check(&older, 7, "192.0.2.1:80", Some(1));
         check(&older, 8, "192.0.2.1:80", Some(2));
+        check(&older, 1_008, "192.0.2.1:80", Some(2));
         check(&older, 9, "192.0.2.1:80", None);
         // The kernel does not tell: one of them, but which?
         check(&older, 0, "192.0.2.1:80", Some(NOBODY));

@@ -10,23 +10,25 @@ use std::{
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::Namespace;
 use crate::process::procfs;
 
 /// Where `ip netns` and container engines keep namespaces that have no process.
 const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 
-/// Runs `visit` in the network namespace of the agent, or in all that a process or a name keeps alive.
+/// Runs `visit` with its inode number in the network namespace of the agent, or in all that a process or a name keeps alive.
 ///
 /// In a thread of its own, which ends afterwards: a thread that has moved is of no use to anybody else.
-pub(super) fn visit(own_only: bool, visit: &mut (impl FnMut() + Send)) {
+pub(super) fn visit(own_only: bool, cookie: fn() -> Option<u64>, visit: &mut (impl FnMut(Namespace) + Send)) {
+    let mut visit = |inode| visit(Namespace { cookie: cookie().unwrap_or(0), inode });
     if own_only {
-        return visit();
+        return visit(fs::metadata("/proc/self/ns/net").map_or(0, |metadata| metadata.ino()));
     }
     thread::scope(|scope| {
         let visitor = scope.spawn(|| {
-            for namespace in namespaces() {
+            for (namespace, inode) in namespaces() {
                 match move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)) {
-                    Ok(()) => visit(),
+                    Ok(()) => visit(inode),
                     Err(error) => tracing::debug!(%error, "entering a network namespace"),
                 }
             }
@@ -38,7 +40,7 @@ pub(super) fn visit(own_only: bool, visit: &mut (impl FnMut() + Send)) {
 }
 
 /// Each namespace once, the agent's own first.
-fn namespaces() -> impl Iterator<Item = File> {
+fn namespaces() -> impl Iterator<Item = (File, u64)> {
     let named = NAMED.into_iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten();
     let mut seen = HashSet::new();
     std::iter::once(PathBuf::from("/proc/self/ns/net"))
@@ -49,6 +51,6 @@ fn namespaces() -> impl Iterator<Item = File> {
             if !seen.insert((metadata.dev(), metadata.ino())) {
                 return None;
             }
-            File::open(&path).ok()
+            Some((File::open(&path).ok()?, metadata.ino()))
         })
 }

@@ -257,7 +257,8 @@ fn write_config(lab: &Lab, directory: &Path, sites: &str) -> Result<PathBuf> {
     let text = format!(
         "[host]\nname = \"bench\"\nnamespaces = \"own\"\ncgroup = \"{cgroup}\"\n\n\
          [records]\nfile = \"{at}/records.jsonl\"\nstdout = true\n\n\
-         [agent]\nsocket = \"{at}/control.sock\"\nstate_dir = \"{at}/state\"\n\n{sites}"
+         [agent]\nsocket = \"{at}/control.sock\"\nstate_dir = \"{at}/state\"\n\
+         run_dir = \"{at}/run\"\npin_dir = \"none\"\n\n{sites}"
     );
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     Ok(path)

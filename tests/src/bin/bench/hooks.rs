@@ -48,6 +48,7 @@ pub(crate) fn load(lab: &Lab) -> Result<Probe> {
         exact_owners: true,
         slots: SLOTS,
         ring_bytes: RING_BYTES,
+        pin_dir: None,
     };
     let probe =
         Probe::load(&settings).context("load the programs (the bench needs Linux 6.6 with BTF, and root)")?;

@@ -1,0 +1,68 @@
+//! `homeport cleanup`
+
+use std::{fs, io, path::Path};
+
+use super::ConfigArgs;
+use crate::{
+    exit::{Exit, Failure},
+    probe::{self, PinError},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) fn run(args: Args) -> Result<Exit, Failure> {
+    let (config, _) = args.config.load()?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::new(Exit::NotPermitted, anyhow::anyhow!("cleaning up needs root")));
+    }
+    let mut found = false;
+    if let Some(pin_dir) = &config.agent.pin_dir {
+        let removed = probe::cleanup(pin_dir).map_err(|error| {
+            let exit = match error {
+                PinError::InUse { .. } => Exit::Failure,
+                PinError::Unusable { .. } => Exit::Unusable,
+            };
+            Failure::new(exit, error)
+        })?;
+        found |= removed != probe::Removed::default();
+        if removed.sets > 0 || !removed.links.is_empty() {
+            println!(
+                "removed {}: {} sets of maps, {} programs detached ({})",
+                pin_dir.display(),
+                removed.sets,
+                removed.links.len(),
+                removed.links.join(", ")
+            );
+        }
+        for (program, interface) in &removed.filters {
+            println!("removed the tc filter {program} from {interface}");
+        }
+    }
+    found |= remove(&config.agent.run_dir.join("run.state"))?;
+    found |= remove(&config.agent.socket)?;
+    // Only if it is empty: others may keep things there.
+    let _ = fs::remove_dir(&config.agent.run_dir);
+    if !found {
+        println!("nothing to remove: no agent has left anything in the kernel");
+    }
+    println!("records and the state in {} were left as they are", config.agent.state_dir.display());
+    Ok(Exit::Success)
+}
+
+/// Removes a file and says so; false when there is none.
+fn remove(path: &Path) -> Result<bool, Failure> {
+    match fs::remove_file(path) {
+        Ok(()) => {
+            println!("removed {}", path.display());
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => {
+            Err(Failure::new(Exit::Unusable, anyhow::anyhow!("removing {}: {error}", path.display())))
+        }
+    }
+}

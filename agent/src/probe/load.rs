@@ -1,0 +1,205 @@
+//! The object file into the kernel: constants, maps new or pinned, programs.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Map, MapData, RingBuf},
+    programs::{CgroupSkb, Program as AyaProgram, ProgramError},
+};
+use homeport_ebpf::{
+    layout::MAPS,
+    settings::{KIND_BYTES, MAX_TUNNEL_KINDS, Offsets},
+};
+
+use super::{
+    ProbeSettings, btf, edge,
+    error::ProbeError,
+    namespace::{NamespaceBy, own_inode, own_namespace},
+    programs::{Kind, Program},
+    sys::AsGlobal,
+};
+
+/// The programs, compiled by the build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/egress.bpf.o"));
+
+/// Makes the maps, or opens those that are pinned in the directory `maps`, and loads the program that counts.
+pub(super) fn open(settings: &ProbeSettings, maps: Option<&Path>) -> Result<(Ebpf, NamespaceBy), ProbeError> {
+    let offsets = match btf::kernel_offsets(Path::new("/sys/kernel/btf/vmlinux")) {
+        Ok(offsets) => offsets,
+        Err(error) => {
+            tracing::warn!(%error, "kernel layout unknown: names of short-lived processes will be missing");
+            Offsets::default()
+        }
+    };
+    // Older kernels lack the helper that tells the namespace of a packet; the verifier is the one who knows.
+    let mut found = None;
+    for namespaces in [NamespaceBy::Cookie, NamespaceBy::Inode] {
+        if namespaces == NamespaceBy::Inode && (offsets.sock_net == 0 || offsets.net_inum == 0) {
+            continue;
+        }
+        if let Some(ebpf) = load(settings, &offsets, namespaces, maps)? {
+            found = Some((ebpf, namespaces));
+            break;
+        }
+    }
+    let (ebpf, namespaces) = match found {
+        Some(found) => found,
+        None => (load_unchecked(settings, &offsets, NamespaceBy::Nothing, maps)?, NamespaceBy::Nothing),
+    };
+    if settings.own_namespace_only && namespaces == NamespaceBy::Nothing {
+        return Err(ProbeError::Load(
+            "this kernel cannot tell the network namespace of a packet, so `host.namespaces = \"own\"` is not \
+             possible; use \"all\" and narrow with `host.cgroup`"
+                .to_owned(),
+        ));
+    }
+    Ok((ebpf, namespaces))
+}
+
+/// Loads the object and the egress program; `None` when the kernel refuses the program because of a helper.
+fn load(
+    settings: &ProbeSettings,
+    offsets: &Offsets,
+    namespaces: NamespaceBy,
+    maps: Option<&Path>,
+) -> Result<Option<Ebpf>, ProbeError> {
+    let mut ebpf = load_unchecked(settings, offsets, namespaces, maps)?;
+    let program: &mut CgroupSkb = match ebpf.program_mut("account_egress").map(TryInto::try_into) {
+        Some(Ok(program)) => program,
+        Some(Err(_)) | None => {
+            return Err(ProbeError::Load("the object has no program account_egress".to_owned()));
+        }
+    };
+    Ok(program.load().is_ok().then_some(ebpf))
+}
+
+fn load_unchecked(
+    settings: &ProbeSettings,
+    offsets: &Offsets,
+    namespaces: NamespaceBy,
+    maps: Option<&Path>,
+) -> Result<Ebpf, ProbeError> {
+    let scope = if settings.own_namespace_only {
+        own_namespace(namespaces)
+            .map_err(|error| ProbeError::Map { map: "own network namespace", error })?
+            .unwrap_or_default()
+    } else {
+        0
+    };
+    let scope_inode = if settings.own_namespace_only && offsets.sock_net != 0 {
+        own_inode().map_err(|error| ProbeError::Map { map: "own network namespace", error })?
+    } else {
+        0
+    };
+    let netns_by = namespaces.as_setting();
+    let tunnel_kinds = tunnel_kinds();
+    let offsets = AsGlobal(*offsets);
+    let mut loader = EbpfLoader::new();
+    if let Some(directory) = maps {
+        for shape in &MAPS {
+            loader.map_pin_path(shape.name, directory.join(shape.name));
+        }
+    }
+    loader
+        .override_global("OFFSETS", &offsets, true)
+        .override_global("SCOPE_NETNS", &scope, true)
+        .override_global("SCOPE_INODE", &scope_inode, true)
+        .override_global("TUNNEL_KINDS", &tunnel_kinds, true)
+        .override_global("NETNS_BY", &netns_by, true)
+        .map_max_entries("SLOTS", settings.slots)
+        .map_max_entries("FREE", settings.slots)
+        .map_max_entries("INDEX", settings.slots)
+        .map_max_entries("FLOW_EVENTS", settings.ring_bytes)
+        .load(OBJECT)
+        .map_err(|error| {
+            let text = chain(&error);
+            if text.contains("Operation not permitted") || text.contains("EPERM") {
+                ProbeError::NotPermitted
+            } else {
+                ProbeError::Load(text)
+            }
+        })
+}
+
+/// Kinds of tunnel devices as the programs compare them: the first bytes as one number.
+fn tunnel_kinds() -> [u64; MAX_TUNNEL_KINDS] {
+    const _: () = assert!(edge::TUNNEL_KINDS.len() <= MAX_TUNNEL_KINDS);
+    let mut numbers = [0; MAX_TUNNEL_KINDS];
+    for (number, kind) in numbers.iter_mut().zip(edge::TUNNEL_KINDS) {
+        let mut bytes = [0; KIND_BYTES];
+        for (to, from) in bytes.iter_mut().zip(kind.bytes()) {
+            *to = from;
+        }
+        *number = u64::from_ne_bytes(bytes);
+    }
+    numbers
+}
+
+pub(super) fn load_program(ebpf: &mut Ebpf, program: &Program, btf: Option<&Btf>) -> Result<(), String> {
+    let handle = ebpf.program_mut(program.name).ok_or_else(|| "not in the object".to_owned())?;
+    let result = match (program.kind, handle) {
+        (Kind::CgroupSkb, AyaProgram::CgroupSkb(handle)) => load_once(handle.load()),
+        (Kind::CgroupSockAddr, AyaProgram::CgroupSockAddr(handle)) => handle.load(),
+        (Kind::CgroupSock, AyaProgram::CgroupSock(handle)) => handle.load(),
+        (Kind::RawTracepoint, AyaProgram::RawTracePoint(handle)) => handle.load(),
+        (Kind::BtfTracepoint, AyaProgram::BtfTracePoint(handle)) => {
+            let btf = btf.ok_or_else(|| "the kernel has no BTF (/sys/kernel/btf/vmlinux)".to_owned())?;
+            handle.load(program.hook, btf)
+        }
+        (Kind::Classifier, AyaProgram::SchedClassifier(handle)) => handle.load(),
+        (_, _) => return Err("the object has another kind of program under this name".to_owned()),
+    };
+    result.map_err(|error| chain(&error))
+}
+
+/// The egress program was loaded before, to find out about helpers.
+fn load_once(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
+    match result {
+        Err(ProgramError::AlreadyLoaded) => Ok(()),
+        other => other,
+    }
+}
+
+pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, ProbeError> {
+    match ebpf.map(name) {
+        Some(
+            Map::Array(data)
+            | Map::HashMap(data)
+            | Map::LruHashMap(data)
+            | Map::PerCpuArray(data)
+            | Map::PerCpuHashMap(data)
+            | Map::Stack(data),
+        ) => Ok(data.fd().as_fd()),
+        Some(_) | None => Err(ProbeError::Map {
+            map: name,
+            error: io::Error::new(io::ErrorKind::NotFound, "not in the object"),
+        }),
+    }
+}
+
+pub(super) fn take_ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, ProbeError> {
+    let missing = || ProbeError::Map { map: name, error: io::ErrorKind::NotFound.into() };
+    let map = ebpf.take_map(name).ok_or_else(missing)?;
+    RingBuf::try_from(map)
+        .map_err(|error| ProbeError::Map { map: name, error: io::Error::other(chain(&error)) })
+}
+
+/// An error with all its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
