@@ -383,7 +383,7 @@ impl App {
         self.edges.above = edge::above(&links, &self.edges.attached.keys().copied().collect());
         // Both sides of what is new, read together, as early as possible: from here on they are compared.
         if self.edges.attached.values().any(|edge| edge.ledger.is_none()) {
-            self.count_links(&connection).await;
+            self.count_links(connection).await;
         }
         let faults = missing
             .iter()

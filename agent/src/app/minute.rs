@@ -228,7 +228,7 @@ impl App {
                         "more sockets than limits.max_sockets: bytes are counted per destination, without owner"
                     }
                     "destinations-exhausted" => {
-                        "more destinations than the kernel side can keep: bytes without destination"
+                        "more destinations than the kernel side can keep: bytes are counted, without destination"
                     }
                     _ => "packets whose headers could not be read: bytes without destination",
                 };

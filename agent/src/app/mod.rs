@@ -90,8 +90,11 @@ use crate::{
     },
     geo::{CountryCode, locator::Locator},
     policy::PolicySet,
-    probe::{DirectoryLock, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links},
-    process::{Owners, sockets::Older},
+    probe::{DirectoryLock, NamespaceBy, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links},
+    process::{
+        Owners,
+        sockets::{Older, Scan},
+    },
     record::{
         Context, Origin,
         lifecycle::{Event, Resumed},
@@ -252,7 +255,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         pin_dir: config.agent.pin_dir.clone(),
     };
     // Names first: the table of processes is complete when the first packet is counted.
-    let older = Older::scan();
+    let netns_cookie = || crate::probe::own_namespace(NamespaceBy::Cookie).ok().flatten();
+    let mut sockets = Scan::new(own_namespace_only);
+    sockets.look(netns_cookie);
     let owners = Owners::new(&cgroup.path);
     let born = KernelTime::now();
     let probe = Probe::start(&probe_settings, commit::committed(left.as_ref())).map_err(|error| {
@@ -265,6 +270,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         };
         Failure::new(exit, error)
     })?;
+
+    sockets.look(netns_cookie);
+    let older = sockets.finish();
 
     let clock = Clock::sample();
     let policies = Arc::new(config.policies.clone());
@@ -326,7 +334,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         cgroup = %cgroup.path.display(),
         private_cgroup = cgroup.private,
         own_namespace_only,
-        older_connections = app.older.len(),
+        older_sockets = app.older.len(),
         processes = app.owners.len(),
         policy_hash = %app.policies.hash(),
         "watching"

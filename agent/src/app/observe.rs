@@ -12,7 +12,7 @@ use homeport_ebpf::{
         CLASS_TIME_WAIT, CLASS_TUNNEL,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
-    slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
+    slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, INITIATOR_UNKNOWN, QUALITY_SENDER},
 };
 
 use super::{App, outbox::Told, sweep_time::SweepTime};
@@ -168,17 +168,30 @@ impl App {
         let remote = SocketAddr::new(address(hot.remote), port(protocol, hot.remote_port));
         let local = SocketAddr::new(address(cold.local), port(protocol, cold.local_port));
         let mut owner = self.owners.owner(&cold.owner, cold.quality, cold.socket_cgroup_id, protocol);
-        let older = self.older.find(protocol, local, remote);
-        if owner.actor == Actor::Unowned
-            && let Some(Some(pid)) = older
-            && let Some(resolved) = self.owners.resolved(pid, cold.socket_cgroup_id)
+        let older = self.older.find(cold.cookie, protocol, (local, remote));
+        let accepted = if older.is_none() && cold.initiator == INITIATOR_UNKNOWN {
+            self.older.listener(cold.netns, protocol, local)
+        } else {
+            None
+        };
+        if cold.owner.pid == 0
+            && let Some(socket) = older.or(accepted)
+            && let Some(holder) = self.older.holder(socket).filter(|holder| holder.pid != 0)
         {
-            owner = resolved;
+            match self.owners.resolved(holder, cold.socket_cgroup_id) {
+                Some(resolved) => owner = resolved,
+                None => self.older.forget_holder(socket),
+            }
+        }
+        if reading.closed {
+            self.older.forget(cold.cookie);
         }
         let initiator = match (cold.initiator, protocol) {
             (INITIATOR_LOCAL, _) => Initiator::Local,
             (INITIATOR_REMOTE, _) => Initiator::Remote,
-            (_, Protocol::TCP) => self.older.initiator(local.port()),
+            (_, Protocol::TCP | Protocol::SCTP) => {
+                older.or(accepted).map_or(Initiator::Unknown, |socket| socket.initiator)
+            }
             (_, Protocol::ICMP | Protocol::ICMPV6) => icmp_initiator(&owner),
             // A datagram socket has no roles. The side with the well-known port is taken for the one that serves.
             _ if local.port() == 0 => Initiator::Unknown,

@@ -400,7 +400,7 @@ fn flow_row(key: &FlowKey, flow: &Flow, clock: &Clock) -> FlowRow {
         rule,
         exception,
         policy: flow.judgement.policy.name.to_string(),
-        reason: flow.judgement.reason.to_string(),
+        reason: flow.judgement.sentence(key.remote),
         volume: volume_row(flow.total),
         control_bytes: flow.control_wire_bytes,
         violating_bytes: flow.violating_wire_bytes,

@@ -52,7 +52,7 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 use homeport_ebpf::{
-    aside::{AsideKey, AsideValue},
+    aside::{AsideKey, AsideValue, CLASSES},
     layout,
     loss::{LOSS_CAUSES, LossCell},
 };
@@ -268,6 +268,9 @@ impl Probe {
             }
             (_, None) => Slots::new(array, free, settings.slots, Baselines::none()).map_err(in_slots)?,
         };
+        for name in ["ASIDE_0", "ASIDE_1"] {
+            make_rests(map_fd(&ebpf, name)?).map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
+        }
         if let (Some(pins), None) = (&pins, &set) {
             set = Some(pins.finish_set().map_err(pinning)?);
         }
@@ -466,8 +469,12 @@ impl Probe {
         // the slots of the same packets have been read, so that forwarded frames find their sockets counted.
         let idle = self.live.idle_aside();
         let map = map_fd(&self.ebpf, aside_name(idle))?;
-        sys::read_all(map, |key: AsideKey, value| asides.entries.push((key, value)))
-            .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
+        sys::read_all(map, |key: AsideKey, value: AsideValue| {
+            if value != AsideValue::default() {
+                asides.entries.push((key, value));
+            }
+        })
+        .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
         if asides.entries.is_empty() {
             self.live.flip_aside();
         } else {
@@ -498,6 +505,7 @@ impl Probe {
         if let Some(idle) = self.aside {
             let map = map_fd(&self.ebpf, aside_name(idle))?;
             sys::clear::<AsideKey, AsideValue>(map)
+                .and_then(|()| make_rests(map))
                 .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
             self.aside = None;
             self.live.flip_aside();
@@ -533,6 +541,16 @@ impl Probe {
 
 const fn aside_name(idx: u32) -> &'static str {
     if idx == 0 { "ASIDE_0" } else { "ASIDE_1" }
+}
+
+/// Makes the entries that take what finds no room, before the map is written to.
+fn make_rests(map: BorrowedFd<'_>) -> io::Result<()> {
+    for class in CLASSES {
+        for inner in [0, 1] {
+            sys::insert_new(map, &AsideKey::rest(class, inner), &AsideValue::default())?;
+        }
+    }
+    Ok(())
 }
 
 /// The maps to go on with. Those of no use are removed, their links first.

@@ -89,6 +89,25 @@ pub(super) fn update<K: Plain, V: Plain>(map: impl AsFd, key: &K, value: &V) -> 
     )
 }
 
+/// Sets one element unless there is one.
+pub(super) fn insert_new<K: Plain, V: Plain>(map: impl AsFd, key: &K, value: &V) -> io::Result<()> {
+    const BPF_NOEXIST: u64 = 1;
+    let result = bpf(
+        BPF_MAP_UPDATE_ELEM,
+        &mut ElementAttr {
+            map_fd: fd_number(map),
+            key: std::ptr::from_ref(key) as u64,
+            value: std::ptr::from_ref(value) as u64,
+            flags: BPF_NOEXIST,
+            ..ElementAttr::default()
+        },
+    );
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        other => other,
+    }
+}
+
 /// Sets one element of a per-CPU map to `value` on every processor.
 pub(super) fn update_per_cpu<K: Plain, V: Plain>(
     map: impl AsFd,

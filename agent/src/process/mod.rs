@@ -9,7 +9,7 @@
 //! | `table` | processes by number, with start time, executable and command line |
 //! | `procfs` | what `/proc` says about one process |
 //! | `cgroups` | cgroup ids to paths, units and containers |
-//! | `sockets` | connections and listeners that are older than the agent |
+//! | `sockets` | sockets that are older than the agent, in every network namespace |
 //! | `kernel_service` | the names of kernel threads that serve data |
 
 mod cgroups;
@@ -32,6 +32,7 @@ use uzers::{Users as _, UsersCache};
 
 use self::{
     cgroups::Cgroups,
+    sockets::Holder,
     table::{Image, Table},
 };
 use crate::{
@@ -59,6 +60,9 @@ struct OwnerKey {
     quality: u8,
     protocol: u8,
 }
+
+/// [`OwnerKey::quality`] of owners found afterwards, which the kernel side knows nothing of.
+const RESOLVED: u8 = u8::MAX;
 
 /// Owners remembered before those of ended processes are forgotten.
 const KNOWN_OWNERS: usize = 16_384;
@@ -143,19 +147,32 @@ impl Owners {
         owner
     }
 
-    /// An owner found afterwards, by searching the process table for the socket.
-    pub fn resolved(&mut self, pid: u32, socket_cgroup_id: u64) -> Option<Arc<Owner>> {
-        let status = procfs::status(pid)?;
+    /// An owner found afterwards, by searching the process table for the socket. `None`: the process is gone, and had
+    /// not been named before.
+    pub fn resolved(&mut self, holder: &Holder, socket_cgroup_id: u64) -> Option<Arc<Owner>> {
+        let Holder { pid, start_boot_ns, comm } = *holder;
+        // Users belong to the stamp of others; here the process alone says who it is.
+        let (uid, protocol) = (u32::MAX, 0);
+        let key =
+            OwnerKey { pid, start_boot_ns, uid, cgroup_id: socket_cgroup_id, quality: RESOLVED, protocol };
+        if let Some(owner) = self.known.get(&key) {
+            return Some(Arc::clone(owner));
+        }
+        let status = procfs::status(pid).filter(|status| status.start_boot_ns == start_boot_ns)?;
         let stamp = Stamp {
             pid,
-            start_boot_ns: status.start_boot_ns,
+            start_boot_ns,
             uid: status.uid,
             login_uid: procfs::login_uid(pid).unwrap_or(u32::MAX),
+            comm,
             ..Stamp::default()
         };
         let workload = self.cgroups.workload(socket_cgroup_id);
         let owner = self.process_owner(&stamp, QUALITY_UNKNOWN, workload);
-        Some(Arc::new(Owner { quality: Quality::Resolved, ..owner }))
+        let owner = Arc::new(Owner { quality: Quality::Resolved, ..owner });
+        self.known_pids.insert(pid);
+        self.known.insert(key, Arc::clone(&owner));
+        Some(owner)
     }
 
     fn process_owner(&mut self, stamp: &Stamp, quality: u8, workload: Workload) -> Owner {

@@ -79,7 +79,7 @@ fn germany() -> Located {
     Located {
         location: Location::Country(code),
         evidence: Evidence {
-            looked_up: "203.0.113.7".parse().expect("an address"),
+            embedded: Some("203.0.113.7".parse().expect("an address")),
             via: Some(Via::Nat64),
             source: Source::Database(database()),
             prefix: Some(prefix),

@@ -313,11 +313,15 @@ fn losses(report: &mut Report, when: &str, flows: &Flows) {
     for loss in &flows.losses {
         let what = format!("{when}{}, times", loss.cause);
         match loss.cause.as_str() {
-            "unparsed-packets" | "destinations-exhausted" | "interface-uncounted" => {
+            "unparsed-packets" | "interface-uncounted" => {
                 report.exactly(what, 0, loss.events);
             }
             "slots-exhausted" => report.figure(
                 format!("{when}bytes without owner, for want of a counter"),
+                format!("{} ({} packets)", loss.bytes, loss.events),
+            ),
+            "destinations-exhausted" => report.figure(
+                format!("{when}bytes without destination, for want of room"),
                 format!("{} ({} packets)", loss.bytes, loss.events),
             ),
             _ if loss.events > 0 => report.figure(what, loss.events),

@@ -9,6 +9,8 @@ mod coverage;
 mod database;
 mod episode;
 mod latency;
+mod load;
+mod older;
 mod output;
 mod owner;
 mod reconcile;
