@@ -172,6 +172,9 @@ impl App {
         {
             owner = resolved;
         }
+        if matches!(protocol, Protocol::TCP | Protocol::UDP) {
+            owner = self.owners.serving(owner, local.port(), remote.port());
+        }
         let initiator = match (cold.initiator, protocol) {
             (INITIATOR_LOCAL, _) => Initiator::Local,
             (INITIATOR_REMOTE, _) => Initiator::Remote,
