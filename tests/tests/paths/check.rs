@@ -8,7 +8,7 @@ use crate::{Inside, Owner, Part, Path, Payload, Played, kernel, row::Row};
 /// Every byte must be accounted for; what goes past everything must be the exact difference.
 pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {
     let Played { stage, parts, bypass, _keep } = played;
-    let flows = stage.accounted_but(bypass)?;
+    let (flows, nic) = stage.accounted_but(bypass)?;
     let seen = stage.since_mark(&flows);
     let resent = stage.resent()?;
     let mut row = Row::of(path);
@@ -27,7 +27,7 @@ pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {
             row.state = "bypass";
         }
     }
-    row.nic_bytes = stage.sent_by_card()?.layer3_bytes();
+    row.nic_bytes = nic.layer3_bytes();
     row.counted_bytes = stage.counted_since_mark(&flows);
     row.residual_bytes = row.nic_bytes as i64 - row.counted_bytes as i64;
     ensure!(row.residual_bytes == bypass.layer3_bytes() as i64, "residual {}", row.residual_bytes);
