@@ -1,9 +1,11 @@
 //! Compares what was played with what the card and the agent say.
 
-use anyhow::{Context as _, Result, ensure};
-use homeport_tests::{actor, flows::Flow};
+use std::time::Duration;
 
-use crate::{Inside, Owner, Part, Path, Payload, Played, kernel, row::Row};
+use anyhow::{Context as _, Result, ensure};
+use homeport_tests::{actor, agent::eventually, flows::Flow, lab::Nic};
+
+use crate::{Inside, Owner, Part, Path, Payload, Played, kernel, row::Row, stage::Stage};
 
 /// Every byte must be accounted for; what goes past everything must be the exact difference.
 pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {
@@ -31,8 +33,25 @@ pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {
     row.counted_bytes = stage.counted_since_mark(&flows);
     row.residual_bytes = row.nic_bytes as i64 - row.counted_bytes as i64;
     ensure!(row.residual_bytes == bypass.layer3_bytes() as i64, "residual {}", row.residual_bytes);
+    if path.owner == Owner::Bypass {
+        check_finding(&stage, bypass)?;
+    }
     stage.done()?;
     Ok(row)
+}
+
+/// What went past everything is a finding, with exactly its bytes.
+fn check_finding(stage: &Stage, bypass: Nic) -> Result<()> {
+    eventually(Duration::from_secs(20), || {
+        let records = stage.agent.records()?;
+        let findings = records.episodes().into_iter().filter(|episode| episode.kind() == Some("coverage"));
+        // It may have begun in one interval and ended in the next.
+        let bytes: Vec<_> = findings
+            .map(|finding| finding.last()["unmapped"]["homeport"]["residual_bytes"].as_u64())
+            .collect();
+        ensure!(bytes == [Some(bypass.bytes)], "one finding of {} bytes expected: {bytes:?}", bypass.bytes);
+        Ok(())
+    })
 }
 
 fn named(flow: &Flow) -> String {

@@ -24,7 +24,7 @@ pub(crate) struct Service {
     stop: [&'static str; 2],
 }
 
-/// NFS 4.2, with one export, without the daemon that answers the kernel's questions: they are answered beforehand.
+/// NFS 4.2 alone (older versions ask for a port mapper), with one export, without the daemon that answers the kernel's questions: they are answered beforehand.
 pub(crate) const NFSD: Service = Service {
     start: "modprobe nfsd; modprobe nfsv4; exported=/run/homeport-nfs; mkdir -p $exported
         mount -t tmpfs export $exported; head -c 4194304 /dev/urandom >$exported/file
@@ -33,6 +33,7 @@ pub(crate) const NFSD: Service = Service {
         echo nfsd $CLIENT $forever everybody >/proc/net/rpc/auth.unix.ip/channel
         echo everybody 1 '\\x00000000' $forever $exported >/proc/net/rpc/nfsd.fh/channel
         echo everybody $exported $forever 9219 65534 65534 0 >/proc/net/rpc/nfsd.export/channel
+        echo -3 >/proc/fs/nfsd/versions; echo -2 >/proc/fs/nfsd/versions 2>/dev/null || true
         echo tcp 2049 >/proc/fs/nfsd/portlist
         echo 4 >/proc/fs/nfsd/threads
         echo Y >/proc/fs/nfsd/v4_end_grace || true",
@@ -107,11 +108,18 @@ def answer():
 words = {'InitiatorName': 'iqn.2026-11.test.homeport:client', 'TargetName': name, 'SessionType': 'Normal',
     'HeaderDigest': 'None', 'DataDigest': 'None', 'MaxRecvDataSegmentLength': '262144',
     'InitialR2T': 'Yes', 'ImmediateData': 'No', 'MaxBurstLength': '262144', 'FirstBurstLength': '65536'}
-send(struct.pack('>BBBB4s6sHIHHII', 0x43, 0x87, 0, 0, b'', b'\x80\0\0\0\0\1', 0, 1, 0, 0, 1, 0),
-    b''.join(f'{key}={value}\0'.encode() for key, value in words.items()))
-header, data = answer()
-assert header[0] & 0x3f == 0x23 and header[36] == 0, (header[36:38], data)
-status_number = int.from_bytes(header[24:28], 'big')
+group, status_number, offered = 0, -1, dict(words)
+while offered is not None:
+    send(struct.pack('>BBBB4s6sHIHHII', 0x43, 0x87, 0, 0, b'', b'\x80\0\0\0\0\1', group, 1, 0, 0, 1, status_number + 1),
+        b''.join(f'{key}={value}\0'.encode() for key, value in offered.items()))
+    header, data = answer()
+    assert header[0] & 0x3f == 0x23 and header[36] == 0, (header[36:38], data)
+    group, status_number = int.from_bytes(header[14:16], 'big'), int.from_bytes(header[24:28], 'big')
+    # What the target proposes by itself is fine with us.
+    pairs = dict(pair.split('=', 1) for pair in data.decode().split('\0') if pair)
+    offered = {key: value for key, value in pairs.items() if key not in words}
+    words.update(offered)
+    offered = None if header[1] & 0x80 else offered
 blocks, at, number, refused = 256, 0, 1, 0
 while at < 8192:
     command = struct.pack('>BBIBHB', 0x28, 0, at, 0, blocks, 0)
