@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
-use crate::{actor::Sent, lab::ETHERNET_HEADER_BYTES};
+use crate::{
+    actor::Sent,
+    lab::{ETHERNET_HEADER_BYTES, Nic},
+};
 
 /// The document.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,6 +31,8 @@ pub struct Flows {
     pub losses: Vec<Loss>,
     /// The edge.
     pub interfaces: Vec<Interface>,
+    /// Frames of local sockets at the edge against bytes with an owner.
+    pub attribution: Attribution,
     /// The kernel's counters in use.
     pub slots: Slots,
     /// How long sweeps take.
@@ -134,6 +139,32 @@ pub struct Interface {
     /// See there.
     pub time_wait: Frames,
     pub non_ip: Frames,
+    pub folded: Frames,
+    pub balance: Option<Balance>,
+}
+
+/// The card minus the agent, and what explains it.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct Balance {
+    pub residual_bytes: i64,
+    pub residual_frames: i64,
+    pub buffers_bytes: i64,
+    pub dropped_bytes: i64,
+    pub dropped_packets: u64,
+    pub unexplained_bytes: i64,
+    pub unexplained_frames: i64,
+    pub counting: Option<String>,
+}
+
+/// The second identity, in bytes of layer 3.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct Attribution {
+    pub socket: u64,
+    pub owned: u64,
+    pub unnamed: u64,
+    pub rest: i64,
 }
 
 /// Frames of one class, link headers included.
@@ -153,6 +184,12 @@ impl Flow {
                 .map(String::clone)
         };
         key(self) == key(other) && words(self) == words(other)
+    }
+}
+
+impl From<Frames> for Nic {
+    fn from(frames: Frames) -> Self {
+        Self { bytes: frames.bytes, packets: frames.frames, dropped: 0 }
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn counted(words: &str) -> Result<Played> {
 pub(crate) fn past_everything(words: &str) -> Result<Played> {
     let bytes = COUNT * (SIZE + HEADER_BYTES + ETHERNET_HEADER_BYTES);
     let settings = Settings { interval_secs: 2, ..Settings::default() };
-    send(Stage::own_with(Lab::new()?, &settings)?, words, Nic { bytes, packets: COUNT })
+    send(Stage::own_with(Lab::new()?, &settings)?, words, Nic { bytes, packets: COUNT, dropped: 0 })
 }
 
 fn send(stage: Stage, words: &str, bypass: Nic) -> Result<Played> {
