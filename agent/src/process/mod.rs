@@ -188,7 +188,9 @@ impl Owners {
         let Image { exe, command_line, kernel_thread } =
             self.table.image(stamp.pid, stamp.start_boot_ns, comm);
         if kernel_thread {
-            return Owner { actor: Actor::Kernel(kernel_service::name(comm).into()), workload, quality };
+            // Its threads are in whatever cgroup they happen to be, and all serve the same.
+            let actor = Actor::Kernel(kernel_service::name(comm).into());
+            return Owner { actor, workload: Workload::default(), quality };
         }
         let process = Process {
             pid: stamp.pid,

@@ -54,9 +54,10 @@ fn check_finding(stage: &Stage, bypass: Nic) -> Result<()> {
     })
 }
 
+/// The owner without the unit it runs in, which is the test's.
 fn named(flow: &Flow) -> String {
-    // Executables have the test's own name for the actor, whatever directory it was built in.
-    flow.owner.label.clone()
+    let label = &flow.owner.label;
+    label.rsplit_once('/').map_or(label.as_str(), |(_, name)| name).to_owned()
 }
 
 fn check_part<'a>(path: &Path, part: &Part, seen: &'a [Flow], resent: u64) -> Result<&'a Flow> {
