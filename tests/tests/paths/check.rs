@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use homeport_tests::{actor, agent::eventually, flows::Flow, lab::Nic};
+use homeport_tests::{actor, agent::eventually, flows::Flow, kernel, lab::Nic};
 
-use crate::{Inside, Owner, Part, Path, Payload, Played, kernel, row::Row, stage::Stage};
+use crate::{Inside, Owner, Part, Path, Payload, Played, row::Row, stage::Stage};
 
 /// Every byte must be accounted for; what goes past everything must be the exact difference.
 pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {

@@ -1,6 +1,6 @@
 //! Kernels on which a path has to be possible: there, "not possible here" is a failure of the test.
 
-use crate::kernel;
+use homeport_tests::kernel;
 
 /// Beginnings and ends of a kernel's release, and what has to be possible on it.
 const REQUIRED: &[(&str, &str, &[&str])] = &[(
