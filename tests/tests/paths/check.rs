@@ -19,7 +19,7 @@ pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {
         if path.owner != Owner::Bypass {
             let flow = check_part(path, part, &seen, resent)?;
             part.inside.iter().try_for_each(|inside| check_inside(inside, &seen, resent))?;
-            row.owner = named(flow);
+            row.owner.clone_from(&flow.owner.label);
             row.quality.clone_from(&flow.owner.quality);
             row.sensor.clone_from(&flow.sensor);
             row.initiator.clone_from(&flow.initiator);
@@ -52,12 +52,6 @@ fn check_finding(stage: &Stage, bypass: Nic) -> Result<()> {
         ensure!(bytes == [Some(bypass.bytes)], "one finding of {} bytes expected: {bytes:?}", bypass.bytes);
         Ok(())
     })
-}
-
-/// The owner without the unit it runs in, which is the test's.
-fn named(flow: &Flow) -> String {
-    let label = &flow.owner.label;
-    label.rsplit_once('/').map_or(label.as_str(), |(_, name)| name).to_owned()
 }
 
 fn check_part<'a>(path: &Path, part: &Part, seen: &'a [Flow], resent: u64) -> Result<&'a Flow> {

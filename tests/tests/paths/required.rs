@@ -18,6 +18,11 @@ const REQUIRED: &[(&str, &str, &[&str])] = &[(
         "tunnel_geneve",
         "tunnel_gre",
         "tunnel_ip6tnl",
+        "tunnel_ipip",
+        "tunnel_ipsec",
+        "tunnel_sit",
+        "tunnel_vxlan",
+        "tunnel_wireguard",
     ],
 )];
 
