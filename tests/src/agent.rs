@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::{
     actor::built,
+    database,
     flows::Flows,
     lab::{Host, Lab, output},
     patience::patient,
@@ -75,6 +76,7 @@ impl Agent {
 
     fn launch(lab: &Lab, settings: &Settings, directory: TempDir, toml: &str) -> Result<Self> {
         fs::write(directory.path().join("homeport.toml"), toml)?;
+        fs::write(directory.path().join(database::FILE), database::small()?)?;
         let notify = UnixDatagram::bind(directory.path().join("notify.sock"))?;
         let notified = read_messages(notify.try_clone()?, settings.deaf_manager);
         let process = run(lab, settings, directory.path(), &binary()?)?;

@@ -18,9 +18,14 @@ mod guest;
 mod initramfs;
 mod kernels;
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use self::{
     binaries::TestBinary,
@@ -104,8 +109,8 @@ pub(crate) fn run_on(kernels: &[Kernel], job: &Job, all_required: bool) -> Resul
     setup::ensure()?;
     setup::ensure_programs(&packages::VM)?;
     ensure!(cfg!(target_arch = "x86_64"), "the kernel matrix runs on x86_64 only");
-    let script = script(job)?;
     let vm = tool::target_dir().join("vm");
+    let script = script(job, &vm.join("bin"))?;
     let mut lines = Vec::new();
     for kernel in kernels {
         println!("\nvm: kernel {}", kernel.name);
@@ -147,14 +152,20 @@ pub(crate) fn table(lines: &[Line]) -> String {
     text
 }
 
-/// The lines of shell that the guest runs.
-fn script(job: &Job) -> Result<String> {
+/// The lines of shell that the guest runs, with links to all programs in `bin`.
+fn script(job: &Job, bin: &Path) -> Result<String> {
     tool::run(tool::cargo("build").args(["--locked", "--bins"]).args(tool::PRODUCT))?;
-    let agent = tool::target_dir().join("debug/homeport");
+    if bin.exists() {
+        fs::remove_dir_all(bin).with_context(|| format!("remove {}", bin.display()))?;
+    }
+    fs::create_dir_all(bin).with_context(|| format!("create {}", bin.display()))?;
+    for name in ["homeport", "actor"] {
+        link(&tool::target_dir().join("debug").join(name), bin)?;
+    }
     let mut script = String::from("failures=0\n");
     let directory = tool::workspace().join("tests");
     for (name, value) in [
-        ("HOMEPORT_BIN", agent.display().to_string()),
+        ("HOMEPORT_BIN", bin.join("homeport").display().to_string()),
         ("HOMEPORT_TEST_PATIENCE", PATIENCE.to_string()),
         ("HOMEPORT_VM_OUT", "/run/homeport-vm/out".to_owned()),
         ("CARGO_MANIFEST_DIR", directory.display().to_string()),
@@ -164,25 +175,31 @@ fn script(job: &Job) -> Result<String> {
     let _ = writeln!(script, "cd {}", quoted(&directory.display().to_string()));
     match job {
         Job::Shell(line) => {
-            let _ = writeln!(
-                script,
-                "sh -c {} && echo 'test result: ok. 1 passed; 0 failed;' || failures=1",
-                quoted(line)
-            );
+            let passed = "echo 'test result: ok. 1 passed; 0 failed;'";
+            let _ = writeln!(script, "sh -c {} && {passed} || failures=1", quoted(line));
         }
         Job::Tests { binaries, filters } => {
             for TestBinary { path, .. } in binaries::build(binaries)? {
+                let program = link(&path, bin)?;
                 let filters: Vec<String> = filters.iter().map(|filter| quoted(filter)).collect();
                 let _ = writeln!(
                     script,
                     "{} --test-threads=1 --color never {} || failures=$((failures + 1))",
-                    quoted(&path.display().to_string()),
+                    quoted(&program.display().to_string()),
                     filters.join(" ")
                 );
             }
         }
     }
     Ok(script)
+}
+
+/// A second name for a program, because cargo may put its next version under the first one while the guest runs.
+fn link(program: &Path, bin: &Path) -> Result<PathBuf> {
+    let name = program.file_name().context("a program has a name")?;
+    let to = bin.join(name);
+    fs::hard_link(program, &to).with_context(|| format!("link {} to {}", program.display(), to.display()))?;
+    Ok(to)
 }
 
 /// As the shell reads it back.

@@ -186,6 +186,9 @@ impl App {
         if reading.closed {
             self.older.forget(cold.cookie);
         }
+        if matches!(protocol, Protocol::TCP | Protocol::UDP) {
+            owner = self.owners.serving(owner, local.port(), remote.port());
+        }
         let initiator = match (cold.initiator, protocol) {
             (INITIATOR_LOCAL, _) => Initiator::Local,
             (INITIATOR_REMOTE, _) => Initiator::Remote,

@@ -37,6 +37,7 @@ pub mod programs;
 mod reclaim;
 mod rings;
 mod slots;
+pub mod support;
 mod sys;
 
 use std::{
@@ -399,7 +400,12 @@ impl Probe {
             .any(|status| status.program.name == "stamp_sender" && status.state == State::Attached)
     }
 
-    /// How packets come with the namespace they left.
+    /// Whether interface programs are attached as tcx links, not as clsact filters.
+    pub fn attaches_to_tcx(&self) -> bool {
+        hooks::has_tcx()
+    }
+
+    /// How the programs tell the network namespace of a packet.
     pub const fn namespaces(&self) -> NamespaceBy {
         self.namespaces
     }

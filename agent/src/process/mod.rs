@@ -10,7 +10,7 @@
 //! | `procfs` | what `/proc` says about one process |
 //! | `cgroups` | cgroup ids to paths, units and containers |
 //! | `sockets` | sockets that are older than the agent, in every network namespace |
-//! | `kernel_service` | the names of kernel threads that serve data |
+//! | `kernel_service` | kernel threads that serve data, by name and by port |
 
 mod cgroups;
 mod kernel_service;
@@ -48,6 +48,7 @@ pub struct Owners {
     known: HashMap<OwnerKey, Arc<Owner>>,
     /// The numbers in `known`: most executions are of processes that never sent anything.
     known_pids: HashSet<u32>,
+    kernel_ports: kernel_service::Ports,
 }
 
 /// What makes two stamps the same owner.
@@ -76,6 +77,7 @@ impl Owners {
             users: UsersCache::new(),
             known: HashMap::new(),
             known_pids: HashSet::new(),
+            kernel_ports: kernel_service::Ports::default(),
         }
     }
 
@@ -175,13 +177,37 @@ impl Owners {
         Some(owner)
     }
 
+    /// The kernel's service behind an owner, where the ports of the socket say it: worker threads work for many
+    /// services, and whoever set a service up has bound its socket, but does not send.
+    pub fn serving(&mut self, owner: Arc<Owner>, local_port: u16, remote_port: u16) -> Arc<Owner> {
+        let (service, quality) = match &owner.actor {
+            Actor::Kernel(name) if **name == *kernel_service::WORKER => {
+                (self.kernel_ports.working_for(local_port, remote_port), owner.quality)
+            }
+            Actor::Process(_) | Actor::Unowned if owner.quality < Quality::Exact => {
+                (self.kernel_ports.serving(local_port), Quality::Resolved)
+            }
+            _ => (None, owner.quality),
+        };
+        match service {
+            Some(service) => Arc::new(Owner {
+                actor: Actor::Kernel(service.into()),
+                workload: Workload::default(),
+                quality,
+            }),
+            None => owner,
+        }
+    }
+
     fn process_owner(&mut self, stamp: &Stamp, quality: u8, workload: Workload) -> Owner {
         let quality = if quality == QUALITY_SENDER { Quality::Exact } else { Quality::Inherited };
         let comm = text(&stamp.comm, stamp.comm.len() as u32);
         let Image { exe, command_line, kernel_thread } =
             self.table.image(stamp.pid, stamp.start_boot_ns, comm);
         if kernel_thread {
-            return Owner { actor: Actor::Kernel(kernel_service::name(comm).into()), workload, quality };
+            // Its threads are in whatever cgroup they happen to be, and all serve the same.
+            let actor = Actor::Kernel(kernel_service::name(comm).into());
+            return Owner { actor, workload: Workload::default(), quality };
         }
         let process = Process {
             pid: stamp.pid,
