@@ -5,6 +5,8 @@
 //! | file | what for |
 //! |---|---|
 //! | `programs` | which program needs which kernel, and what is lost without it |
+//! | `support` | what differs between kernels, for doctor, the tests and the documentation |
+//! | `memlock` | room for the maps on kernels before 5.11 |
 //! | `load` | the object file into the kernel |
 //! | `pins` | where maps and links stay while no agent runs |
 //! | `hooks` | programs on their hooks: attached, handed over, looked after |
@@ -31,6 +33,7 @@ mod hooks;
 mod known;
 pub mod links;
 mod load;
+mod memlock;
 mod namespace;
 mod pins;
 pub mod programs;
@@ -201,6 +204,7 @@ impl Probe {
         pins: Option<Pins>,
         committed: Option<Committed>,
     ) -> Result<Self, ProbeError> {
+        memlock::make_room();
         let cgroup = File::open(&settings.cgroup)
             .map_err(|error| ProbeError::Cgroup { path: settings.cgroup.clone(), error })?;
         let cgroup = Cgroup { path: settings.cgroup.clone(), directory: cgroup };
