@@ -98,6 +98,9 @@ impl App {
 
     fn write_commit(&mut self, now: KernelTime) -> std::io::Result<()> {
         let Some(file) = &mut self.commits.file else { return Ok(()) };
+        if self.owners.take_changed() {
+            file.save_names(&self.owners.named())?;
+        }
         let Committed { epoch, maps, aside } = self.probe.next_commit();
         let ledger = Ledger {
             boot: Cow::Borrowed(&self.boot),
@@ -130,6 +133,9 @@ impl App {
     /// Goes on with what an agent before this one left on this boot.
     pub(super) fn resume(&mut self, left: Left) {
         let Left { ledger, episodes } = left;
+        if let Some(file) = &self.commits.file {
+            self.owners.restore(file.names());
+        }
         self.table.restore_interval(ledger.totals.into_owned());
         self.minute.started = ledger.interval_started;
         self.minute.started_wall = ledger.interval_started_wall;
@@ -157,7 +163,7 @@ impl App {
                 tracing::error!(reason, "open episodes of the agent before cannot be read; they begin anew");
             }
         }
-        if let Origin::Resumed { exact: true, away } = self.probe.origin() {
+        if let Origin::Resumed { exact: true, away, .. } = self.probe.origin() {
             let away_ms = self.born.since(ledger.written_kernel).as_millis() as u64;
             let resumed = Resumed { epoch: ledger.epoch, away_ms, bytes: away.wire_bytes };
             tracing::info!(

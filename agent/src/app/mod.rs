@@ -316,6 +316,7 @@ impl App {
         let mut links = Links::connect()?;
         self.follow_links(&links).await;
         self.probe.remove_strangers();
+        self.drain().await;
         if let Some(reason) = self.probe.unpinned() {
             let reason = format!("counting stops whenever the agent does: {reason}");
             self.degraded("restart", &reason);

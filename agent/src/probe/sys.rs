@@ -6,8 +6,10 @@
 
 mod baselines;
 pub(super) mod objects;
+mod raw;
 
 pub(super) use baselines::BaselineArray;
+pub(super) use raw::{RawArray, each};
 
 use std::{
     io,

@@ -28,6 +28,7 @@ use homeport_ebpf::{
     event::{HOST_CGROUP, HOST_EXEC, HOST_EXIT, HOST_FORK, HostEvent},
     slot::{QUALITY_SENDER, QUALITY_UNKNOWN, Stamp},
 };
+use serde::{Deserialize, Serialize};
 use uzers::{Users as _, UsersCache};
 
 use self::{
@@ -47,10 +48,19 @@ pub struct Owners {
     known: HashMap<OwnerKey, Arc<Owner>>,
     /// The numbers in `known`: most executions are of processes that never sent anything.
     known_pids: HashSet<u32>,
+    /// Somebody was named since [`Owners::take_changed`].
+    changed: bool,
+}
+
+/// An owner that was named, to be known by the next agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NamedOwner {
+    key: OwnerKey,
+    owner: Arc<Owner>,
 }
 
 /// What makes two stamps the same owner.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct OwnerKey {
     pid: u32,
     start_boot_ns: u64,
@@ -72,6 +82,31 @@ impl Owners {
             users: UsersCache::new(),
             known: HashMap::new(),
             known_pids: HashSet::new(),
+            changed: false,
+        }
+    }
+
+    /// Whether somebody was named since the last call.
+    pub const fn take_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.changed, false)
+    }
+
+    /// Every process that was named.
+    pub fn named(&self) -> Vec<NamedOwner> {
+        let processes = self.known.iter().filter(|(_, owner)| owner.process().is_some());
+        processes.map(|(key, owner)| NamedOwner { key: *key, owner: Arc::clone(owner) }).collect()
+    }
+
+    /// Takes over the names of processes that ended while no agent was there. Those that live are asked again:
+    /// they may run something else by now.
+    pub fn restore(&mut self, named: Vec<NamedOwner>) {
+        for NamedOwner { key, owner } in named {
+            let lives = procfs::status(key.pid)
+                .is_some_and(|status| table::same_start(status.start_boot_ns, key.start_boot_ns));
+            if !lives {
+                self.known_pids.insert(key.pid);
+                self.known.insert(key, owner);
+            }
         }
     }
 
@@ -140,6 +175,7 @@ impl Owners {
         });
         self.known_pids.insert(key.pid);
         self.known.insert(key, Arc::clone(&owner));
+        self.changed = true;
         owner
     }
 
