@@ -50,7 +50,7 @@ pub(in crate::probe) fn each(
     value_size: usize,
     mut take: impl FnMut(&[u8], &[u8]),
 ) -> io::Result<()> {
-    let map = fd_number(map);
+    let map = fd_number(&map);
     let mut key: Option<Vec<u8>> = None;
     loop {
         // Room for what the kernel rounds up to.
