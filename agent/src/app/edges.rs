@@ -321,7 +321,7 @@ impl App {
         }
         // Both sides of what is new, read together, as early as possible: from here on they are compared.
         if self.edges.attached.values().any(|edge| edge.ledger.is_none()) {
-            self.count_links(&connection).await;
+            self.count_links(connection).await;
         }
         let faults = missing
             .iter()

@@ -97,13 +97,15 @@ impl Owners {
         processes.map(|(key, owner)| NamedOwner { key: *key, owner: Arc::clone(owner) }).collect()
     }
 
-    /// Takes over the names of processes that ended while no agent was there. Those that live are asked again:
-    /// they may run something else by now.
+    /// Takes over the names of processes that ended while no agent was there. Those that live are asked again, now,
+    /// because they may end before anybody else asks: they may run something else than they did.
     pub fn restore(&mut self, named: Vec<NamedOwner>) {
         for NamedOwner { key, owner } in named {
             let lives = procfs::status(key.pid)
                 .is_some_and(|status| table::same_start(status.start_boot_ns, key.start_boot_ns));
-            if !lives {
+            if lives {
+                self.table.image(key.pid, key.start_boot_ns, "");
+            } else {
                 self.known_pids.insert(key.pid);
                 self.known.insert(key, owner);
             }
