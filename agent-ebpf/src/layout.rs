@@ -91,7 +91,7 @@ const fn map(
 }
 
 /// Every map that outlives the agent. The last two belong to the agent, the programs do not know them.
-pub const MAPS: [MapShape; 17] = [
+pub const MAPS: [MapShape; 18] = [
     map("SLOTS", ARRAY, (4, size_of::<Slot>()), Entries::Slots, MMAPABLE),
     map("FREE", STACK, (0, 4), Entries::Slots, 0),
     map("INDEX", HASH, (size_of::<IndexKey>(), 8), Entries::Slots, NO_PREALLOC),
@@ -109,6 +109,7 @@ pub const MAPS: [MapShape; 17] = [
     )
     .shared(),
     map("MTUS", HASH, (4, 4), Entries::Fixed(HIGH_INTERFACES), 0).shared(),
+    map("SEES_ANSWERS6", ARRAY, (4, 4), Entries::Fixed(1), 0).shared(),
     map("LOSSES", PERCPU_ARRAY, (4, size_of::<LossCell>()), Entries::Fixed(LOSS_CAUSES), 0).shared(),
     map("FLOW_EVENTS", RINGBUF, (0, 0), Entries::FlowRing, 0),
     map("HOST_EVENTS", RINGBUF, (0, 0), Entries::Fixed(HOST_RING_BYTES), 0).shared(),

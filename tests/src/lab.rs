@@ -36,6 +36,9 @@ const PREFIX: &str = "hp";
 /// The link header that the network card counts and layer 3 does not.
 pub const ETHERNET_HEADER_BYTES: u64 = 14;
 
+/// The longest frame that a link of the lab carries.
+const MAX_FRAME_BYTES: u64 = 1514;
+
 /// A host of the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
@@ -137,12 +140,38 @@ pub struct Nic {
     pub bytes: u64,
     /// Frames.
     pub packets: u64,
+    /// Frames that it was given and dropped: they are in neither of the two.
+    pub dropped: u64,
 }
 
 impl Nic {
     /// Sent since `earlier`.
     pub const fn since(self, earlier: Self) -> Self {
-        Self { bytes: self.bytes - earlier.bytes, packets: self.packets - earlier.packets }
+        Self {
+            bytes: self.bytes - earlier.bytes,
+            packets: self.packets - earlier.packets,
+            dropped: self.dropped - earlier.dropped,
+        }
+    }
+
+    /// An observer in front of the card saw exactly what the card sent, and what it says it dropped: as many frames,
+    /// of a size that frames have.
+    ///
+    /// # Errors
+    ///
+    /// When anything else is between the two.
+    pub fn check_seen(self, seen: Self) -> Result<()> {
+        let missing = (seen.packets.checked_sub(self.packets), seen.bytes.checked_sub(self.bytes));
+        let (Some(frames), Some(bytes)) = missing else {
+            bail!("the card sent {self:?}, tc saw only {seen:?}")
+        };
+        ensure!(frames == self.dropped, "the card sent {self:?}, tc saw {seen:?}");
+        let plausible = frames * ETHERNET_HEADER_BYTES..=frames * MAX_FRAME_BYTES;
+        ensure!(
+            plausible.contains(&bytes),
+            "{frames} frames of {bytes} bytes were dropped: {self:?}, {seen:?}"
+        );
+        Ok(())
     }
 
     /// Bytes without link headers.
@@ -244,6 +273,41 @@ impl Lab {
         self.wait_for_silence()
     }
 
+    /// A container whose interface, of a kind such as `macvlan mode bridge`, hangs on the storage host's card. It is
+    /// on the same link: 192.0.2.20 (US).
+    ///
+    /// # Errors
+    ///
+    /// When a command fails: not every kernel has every kind.
+    pub fn add_stacked_guest(&self, kind: &str) -> Result<()> {
+        run(Command::new("ip").args(["netns", "add", &self.namespace(Guest)]))?;
+        self.shell(Guest, SILENCE)?;
+        let guest = self.namespace(Guest);
+        self.shell(Storage, &format!("ip link add link eth0 name guest0 netns {guest} type {kind}"))?;
+        let lines = [
+            "link set lo up".to_owned(),
+            "link set guest0 name eth0".to_owned(),
+            "address add 192.0.2.20/24 dev eth0".to_owned(),
+            "link set eth0 up".to_owned(),
+            format!("route add default via {}", Storage.link().1),
+        ];
+        self.ip_batch(Guest, &lines)?;
+        self.wait_for_silence()
+    }
+
+    /// Hardware address of the storage host's next hop.
+    ///
+    /// # Errors
+    ///
+    /// When the router has no such interface.
+    pub fn gateway_mac(&self) -> Result<String> {
+        let namespace = self.namespace(Router);
+        let text =
+            output(Command::new("ip").args(["-n", &namespace, "-j", "link", "show", "dev", "storage"]))?;
+        let links: Value = serde_json::from_str(&text).context("ip prints JSON")?;
+        Ok(links[0]["address"].as_str().context("hardware address")?.to_owned())
+    }
+
     /// The name of a host's namespace, as `ip netns` knows it.
     pub fn namespace(&self, host: Host) -> String {
         format!("{}-{host}", self.id)
@@ -299,6 +363,7 @@ impl Lab {
         Ok(Nic {
             bytes: sent["bytes"].as_u64().context("tx bytes")?,
             packets: sent["packets"].as_u64().context("tx packets")?,
+            dropped: sent["dropped"].as_u64().context("tx dropped")?,
         })
     }
 

@@ -18,6 +18,7 @@ mod test;
 mod tool;
 #[path = "../../agent/build/toolchain.rs"]
 mod toolchain;
+mod visibility;
 mod vm;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Task {
     Soak(soak::Args),
     /// Feed arbitrary bytes to the parsers
     Fuzz(fuzz::Args),
+    /// Make the page of what is seen, from what the tests found on each kernel
+    Visibility(visibility::Args),
     /// Compress a country database into the agent
     EmbedDatabase(embed_database::Args),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(args),
         Task::Soak(args) => soak::run(args),
         Task::Fuzz(args) => fuzz::run(args),
+        Task::Visibility(args) => visibility::run(&args),
         Task::EmbedDatabase(args) => embed_database::run(args),
     };
     match outcome {

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::App;
 use crate::{
-    clock::WallTime,
+    clock::{KernelTime, WallTime},
+    coverage::findings::Subject,
     flow::Volume,
     probe::{
         edge::{self, Link},
@@ -34,6 +35,10 @@ const MAX_DESTINATIONS: usize = 65_536;
 pub(super) struct Edge {
     pub(super) name: Arc<str>,
     pub(super) since: WallTime,
+    /// The last time that its card was read.
+    looked_at: KernelTime,
+    /// It did not exist at this time, when we looked; none if it was there before us.
+    appeared_after: Option<KernelTime>,
     /// Has Ethernet headers.
     ethernet: bool,
     /// Counters of the driver when we began, and at the last look.
@@ -136,9 +141,17 @@ pub(super) struct Edges {
     /// The second identity, since the start and at the end of the last interval.
     pub(super) attribution: Attribution,
     attribution_at_minute: Attribution,
+    /// Interfaces of the latest list, edge or not, and when it was read.
+    listed: HashSet<u32>,
+    listed_at: Option<KernelTime>,
+    /// Edge interfaces that are gone, with the time of the last look at them.
+    former: HashMap<Arc<str>, KernelTime>,
     /// Interfaces of an agent before this one, until they are attached.
     earlier: Vec<SavedEdge>,
 }
+
+/// Names of interfaces that are gone which are remembered.
+const MAX_FORMER: usize = 1024;
 
 /// What left for one destination without a local socket, and with one elsewhere on this host.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -201,6 +214,12 @@ impl Edges {
         let attribution = self.attribution.since(&self.attribution_at_minute);
         self.attribution_at_minute = self.attribution;
         (balanced, attribution)
+    }
+
+    /// Nobody counted at an interface for a while: how much its card sent meanwhile.
+    pub(super) fn settle_gap(&mut self, index: u32) -> Option<i64> {
+        let ledger = self.attached.get_mut(&index)?.ledger.as_mut()?;
+        Some(ledger.settle_gap().bytes)
     }
 
     /// The socket ledger has these bytes of a socket of our own namespace, which began at interface `ifindex`
@@ -270,6 +289,7 @@ impl Edges {
 impl App {
     /// Attaches to edge interfaces that are new, and forgets those that are gone.
     pub(super) async fn follow_links(&mut self, connection: &Links) {
+        let now = KernelTime::now();
         let links = match connection.list().await {
             Ok(links) => links,
             Err(error) => return self.degraded("interfaces", &format!("listing interfaces: {error}")),
@@ -290,7 +310,7 @@ impl App {
                         Err(error) => failures.push(error.to_string()),
                     }
                 }
-                Ok(_) => {}
+                Ok(_) => self.called(link.index, &link.name),
                 Err(reason) => {
                     if self.edges.refused.insert(link.index) {
                         tracing::debug!(interface = link.name, reason, "not an edge interface");
@@ -311,6 +331,9 @@ impl App {
                 tracing::warn!(interface = &*edge.name, nic_bytes = edge.nic.bytes, "edge interface is gone");
                 let transitions = self.findings.interface_gone(&edge.name);
                 self.publish_coverage(transitions);
+                if self.edges.former.len() < MAX_FORMER {
+                    self.edges.former.insert(edge.name, edge.looked_at);
+                }
             }
         }
         // The maps of the kernel side hold 1,024 interfaces, and container hosts make new ones all day.
@@ -319,6 +342,8 @@ impl App {
         for index in self.edges.mtus.extract_if(|index, _| !exists(index)).map(|(index, _)| index) {
             self.probe.forget_mtu(index);
         }
+        self.edges.listed = links.iter().map(|link| link.index).collect();
+        self.edges.listed_at = Some(now);
         // Both sides of what is new, read together, as early as possible: from here on they are compared.
         if self.edges.attached.values().any(|edge| edge.ledger.is_none()) {
             self.count_links(connection).await;
@@ -350,6 +375,8 @@ impl App {
             Edge {
                 name: link.name.as_str().into(),
                 since: earlier.as_ref().map_or_else(WallTime::now, |edge| edge.since),
+                looked_at: KernelTime::now(),
+                appeared_after: self.edges.listed_at.filter(|_| !self.edges.listed.contains(&link.index)),
                 ethernet: link.ethernet,
                 nic_first: earlier.as_ref().map_or(counters, |edge| edge.nic_first),
                 nic: counters,
@@ -384,12 +411,18 @@ impl App {
                 seen_before: *seen_before,
                 seen_after,
             };
+            let mut before_us = None;
             match &mut edge.ledger {
                 Some(ledger) => {
                     ledger.set_limits(limits(&link));
                     ledger.observe(&sample);
                 }
-                None => edge.ledger = Some(InterfaceLedger::new(limits(&link), &sample)),
+                None => {
+                    edge.ledger = Some(InterfaceLedger::new(limits(&link), &sample));
+                    before_us = edge
+                        .appeared_after
+                        .map(|after| (after, InterfaceLedger::before_first(&sample).bytes));
+                }
             }
             let socket = seen_after.socket.since(edge.seen.socket);
             let attribution = &mut self.edges.attribution;
@@ -397,10 +430,42 @@ impl App {
                 attribution.socket_bytes.saturating_add(layer3_bytes(socket, edge.ethernet));
             edge.seen = seen_after;
             edge.nic = Counters::of(&link);
-            if *edge.name != *link.name {
-                edge.name = link.name.into();
+            edge.looked_at = KernelTime::now();
+            if let Some((after, bytes)) = before_us {
+                let name = Arc::clone(&edge.name);
+                self.appeared(name, after, bytes);
             }
         }
+    }
+
+    /// An edge interface came into being while we watched. What left before we were attached is known by its card.
+    fn appeared(&mut self, interface: Arc<str>, after: KernelTime, bytes: i64) {
+        let former = self.edges.former.remove(&interface);
+        if former.is_none() && bytes == 0 {
+            return;
+        }
+        let now = KernelTime::now();
+        let subject = Subject::Appeared { interface };
+        let opened = self.findings.lost(subject.clone(), former.unwrap_or(after), now, None);
+        let closed = self.findings.repaired(&subject, now, Some(bytes));
+        self.publish_coverage(opened.into_iter().chain(closed));
+    }
+
+    /// An edge interface may have another name by now. Counting goes on: programs and cells go by its number.
+    fn called(&mut self, index: u32, name: &str) {
+        let Some(edge) = self.edges.attached.get_mut(&index) else { return };
+        if *edge.name == *name {
+            return;
+        }
+        let before = std::mem::replace(&mut edge.name, name.into());
+        let interface = Arc::clone(&edge.name);
+        self.probe.rename_interface(index, name);
+        let mut transitions = self.findings.interface_gone(&before);
+        let now = KernelTime::now();
+        let subject = Subject::Renamed { interface, before };
+        transitions.extend(self.findings.lost(subject.clone(), now, now, None));
+        transitions.extend(self.findings.repaired(&subject, now, Some(0)));
+        self.publish_coverage(transitions);
     }
 }
 

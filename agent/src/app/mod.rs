@@ -17,6 +17,7 @@
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
 //! | `minute` | the interval record, coverage and losses |
+//! | `watch` | what is attached is looked after, and repaired |
 //! | `outbox` | records on their way to the writer |
 //! | `commit` | from when on what was read and recorded counts |
 //! | `run_state` | what one agent leaves for the next, until the next boot |
@@ -37,6 +38,7 @@ mod service;
 pub mod snapshot;
 mod state;
 mod sweep_time;
+mod watch;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -64,6 +66,7 @@ use self::{
     run_state::RunState,
     state::StateFile,
     sweep_time::SweepTimes,
+    watch::Watch,
 };
 pub use self::{
     databases::{Databases, open_databases},
@@ -120,6 +123,7 @@ struct App {
     episodes: Episodes,
     exceptions: ExceptionLedger,
     findings: Findings,
+    watch: Watch,
     clock: Clock,
     origin: Origin,
     booted: Option<WallTime>,
@@ -255,6 +259,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         }),
         episodes: Episodes::new(episode_settings(&config), named.clone()),
         findings: Findings::new(named),
+        watch: Watch::default(),
         outbox: Outbox::start(writer),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,

@@ -8,8 +8,8 @@ use std::{
 
 use homeport_ebpf::{
     aside::{
-        AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_OVERFLOW, CLASS_PACKET, CLASS_TIME_WAIT,
-        CLASS_TUNNEL,
+        AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_KERNEL, CLASS_OVERFLOW, CLASS_PACKET,
+        CLASS_TIME_WAIT, CLASS_TUNNEL,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
@@ -125,6 +125,7 @@ impl App {
         self.table.retire(now);
         self.owners.retire(now);
         self.count_links(links).await;
+        self.look_at_attachments(links).await;
         self.look_at_conditions();
         self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
@@ -213,9 +214,11 @@ impl App {
             (0, _) | (_, None) => self.edges.is_elsewhere(local.ip()),
             (namespace, Some(own)) => namespace != own,
         };
-        if elsewhere && cold.inner == 0 {
+        // What goes into a tunnel of this host is counted at the edge by its outer frames.
+        let inner = cold.inner != 0;
+        if elsewhere && !inner {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
-        } else {
+        } else if !inner {
             let has_owner = observation.key.owner.actor != Actor::Unowned;
             self.edges.attributed(cold.ifindex, observation.volume.wire_bytes, has_owner);
         }
@@ -312,13 +315,19 @@ impl App {
             CLASS_TUNNEL => {
                 (Actor::Kernel(tunnel_name(protocol).into()), Sensor::Interface, Initiator::Unknown)
             }
+            CLASS_KERNEL => {
+                let initiator =
+                    if protocol == Protocol::TCP { Initiator::Remote } else { Initiator::Unknown };
+                (kernel_actor(protocol), Sensor::Interface, initiator)
+            }
             CLASS_FORWARDED => (Actor::Forwarded, Sensor::Interface, Initiator::Unknown),
             CLASS_PACKET => (Actor::PacketSocket, Sensor::Interface, Initiator::Unknown),
             CLASS_OVERFLOW => (Actor::Unowned, socket, Initiator::Unknown),
             _ => (Actor::Unowned, socket, Initiator::Unknown),
         };
         match key.class {
-            CLASS_CONTROL => self.edges.attributed(0, volume.wire_bytes, true),
+            _ if key.inner != 0 => {}
+            CLASS_CONTROL | CLASS_KERNEL => self.edges.attributed(0, volume.wire_bytes, true),
             CLASS_OVERFLOW => self.edges.attributed(0, volume.wire_bytes, false),
             _ => {}
         }
@@ -451,6 +460,17 @@ const fn tunnel_name(protocol: Protocol) -> &'static str {
         47 => "gre",
         50 => "esp",
         _ => "tunnel",
+    }
+}
+
+/// The part of the kernel that makes packets of a protocol without a socket.
+fn kernel_actor(protocol: Protocol) -> Actor {
+    match protocol {
+        Protocol::TCP => Actor::Kernel("tcp".into()),
+        Protocol::ICMP | Protocol::ICMPV6 => Actor::Kernel("icmp".into()),
+        Protocol(2) => Actor::Kernel("igmp".into()),
+        // What it puts into a tunnel of its own accord: keys, questions for addresses.
+        _ => Actor::Kernel(tunnel_name(protocol).into()),
     }
 }
 

@@ -49,6 +49,7 @@ pub struct FlowsSnapshot {
     rows: usize,
     counters: TableCounters,
     overflow: Vec<(Class, Tally)>,
+    retired: Tally,
     totals: Tally,
     losses: Vec<LossRow>,
     interfaces: Vec<(u32, Edge)>,
@@ -71,6 +72,7 @@ pub struct FlowsView {
     pub rows: u64,
     pub table: TableRow,
     pub overflow: Vec<ClassRow>,
+    pub retired: VolumeRow,
     pub totals: VolumeRow,
     pub losses: Vec<LossRow>,
     pub interfaces: Vec<InterfaceRow>,
@@ -289,6 +291,7 @@ impl App {
             rows: self.table.len(),
             counters: self.table.counters(),
             overflow: self.table.overflow().iter().map(|(class, tally)| (class.clone(), *tally)).collect(),
+            retired: self.table.evicted(),
             totals: self.table.totals().sum(),
             losses: CAUSES
                 .iter()
@@ -339,6 +342,7 @@ impl FlowsSnapshot {
                     volume: volume_row(tally.volume),
                 })
                 .collect(),
+            retired: volume_row(self.retired.volume),
             totals: volume_row(self.totals.volume),
             losses: self.losses,
             interfaces: self.interfaces.iter().map(|(index, edge)| interface_row(*index, edge)).collect(),

@@ -3,6 +3,8 @@
 //! | subject | opens | updates | closes |
 //! |---|---|---|---|
 //! | bytes past us, or missing, at an interface | an interval whose residual is beyond the tolerance | bytes have doubled, or it became worse | [`QUIET_INTERVALS`] intervals balance |
+//! | an attachment that vanished | somebody detached it, or what it was attached to is gone | never | it is attached again, and the bytes of the gap are known |
+//! | an interface that was made again or renamed | at once | never | at once |
 //!
 //! One episode per subject: a host that leaks all day is one finding that grows.
 
@@ -37,6 +39,34 @@ pub enum Subject {
         /// Its name.
         interface: Arc<str>,
     },
+    /// A program is not attached any more.
+    Detached {
+        /// The program.
+        program: &'static str,
+        /// Where it was attached: an interface, a cgroup, or `kernel`.
+        place: Arc<str>,
+        /// What it is for.
+        purpose: &'static str,
+    },
+    /// The pin that lets a program go on without the agent was removed.
+    Unpinned {
+        /// The program.
+        program: &'static str,
+        /// Where it is attached.
+        place: Arc<str>,
+    },
+    /// An edge interface came into being while we watched, or was made again under its name.
+    Appeared {
+        /// Its name.
+        interface: Arc<str>,
+    },
+    /// An edge interface has another name.
+    Renamed {
+        /// The new one.
+        interface: Arc<str>,
+        /// The old one.
+        before: Arc<str>,
+    },
 }
 
 impl Subject {
@@ -45,13 +75,30 @@ impl Subject {
         match self {
             Self::Bypass { .. } => "bypass",
             Self::Missing { .. } => "missing",
+            Self::Detached { .. } => "detached",
+            Self::Unpinned { .. } => "unpinned",
+            Self::Appeared { .. } => "interface-appeared",
+            Self::Renamed { .. } => "interface-renamed",
         }
     }
 
-    /// Which one of its kind.
-    pub const fn name(&self) -> &Arc<str> {
+    /// Where: the interface, the cgroup, or `kernel`.
+    pub const fn place(&self) -> &Arc<str> {
         match self {
-            Self::Bypass { interface } | Self::Missing { interface } => interface,
+            Self::Bypass { interface }
+            | Self::Missing { interface }
+            | Self::Appeared { interface }
+            | Self::Renamed { interface, .. }
+            | Self::Detached { place: interface, .. }
+            | Self::Unpinned { place: interface, .. } => interface,
+        }
+    }
+
+    /// The program concerned.
+    pub const fn program(&self) -> Option<&'static str> {
+        match self {
+            Self::Detached { program, .. } | Self::Unpinned { program, .. } => Some(program),
+            Self::Bypass { .. } | Self::Missing { .. } | Self::Appeared { .. } | Self::Renamed { .. } => None,
         }
     }
 
@@ -70,6 +117,12 @@ impl Subject {
                 "a driver that drops without counting",
                 "a driver that counts in another way than any known one",
             ],
+            Self::Detached { .. } => {
+                &["somebody with root detached it", "what it was attached to was removed"]
+            }
+            Self::Unpinned { .. } => &["somebody with root removed the pin"],
+            Self::Appeared { .. } => &["a driver was loaded again", "somebody made the interface again"],
+            Self::Renamed { .. } => &["udev", "somebody with root"],
         }
     }
 }
@@ -89,6 +142,19 @@ pub struct Unseen {
     pub dropped: u64,
 }
 
+/// Time in which something was not watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gap {
+    /// Last seen as it should be.
+    pub from: KernelTime,
+    /// As it should be again; none while it is not.
+    pub to: Option<KernelTime>,
+    /// Bytes that were not observed meanwhile; none where nobody can know.
+    pub unobserved_bytes: Option<i64>,
+    /// Why it could not be repaired at the first attempt.
+    pub failure: Option<String>,
+}
+
 /// A finding with a life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Episode {
@@ -102,8 +168,10 @@ pub struct Episode {
     pub first_seen: KernelTime,
     /// End of the latest interval concerned.
     pub last_seen: KernelTime,
-    /// Everything so far.
+    /// For bytes past us or missing: everything so far.
     pub unseen: Unseen,
+    /// For everything else.
+    pub gap: Option<Gap>,
     /// Updates so far.
     pub n_updates: u32,
     /// As of the latest transition.
@@ -186,6 +254,7 @@ impl Findings {
             first_seen: began,
             last_seen: ended,
             unseen: Unseen::default(),
+            gap: None,
             n_updates: 0,
             told_bytes: 0,
             quiet: 0,
@@ -226,9 +295,59 @@ impl Findings {
         Some(Transition::Close(Box::new(episode), "balanced"))
     }
 
+    /// Something is not as it should be since `from`.
+    pub fn lost(
+        &mut self,
+        subject: Subject,
+        from: KernelTime,
+        now: KernelTime,
+        failure: Option<String>,
+    ) -> Option<Transition> {
+        if let Some(episode) = self.open.get_mut(&subject) {
+            episode.last_seen = now;
+            if let Some(gap) = &mut episode.gap
+                && failure.is_some()
+            {
+                gap.failure = failure;
+                gap.to = None;
+            }
+            return None;
+        }
+        let episode = Episode {
+            id: self.id(&subject, from),
+            level: level(&subject, 0),
+            subject: subject.clone(),
+            first_seen: from,
+            last_seen: now,
+            unseen: Unseen::default(),
+            gap: Some(Gap { from, to: None, unobserved_bytes: None, failure }),
+            n_updates: 0,
+            told_bytes: 0,
+            quiet: 0,
+        };
+        self.open.insert(subject, episode.clone());
+        Some(Transition::Open(Box::new(episode)))
+    }
+
+    /// It is as it should be again; this many bytes were not observed.
+    pub fn repaired(
+        &mut self,
+        subject: &Subject,
+        to: KernelTime,
+        unobserved_bytes: Option<i64>,
+    ) -> Option<Transition> {
+        let mut episode = self.open.remove(subject)?;
+        episode.last_seen = to;
+        if let Some(gap) = &mut episode.gap {
+            gap.to = Some(to);
+            gap.unobserved_bytes = unobserved_bytes;
+        }
+        Some(Transition::Close(Box::new(episode), "repaired"))
+    }
+
     /// The interface is gone: what is known of it is final.
     pub fn interface_gone(&mut self, interface: &str) -> Vec<Transition> {
-        self.close(|episode| &**episode.subject.name() == interface, "interface-gone")
+        self.close(|episode| &**episode.subject.place() == interface, "interface-gone")
     }
 
     /// The agent stops.
@@ -245,7 +364,14 @@ impl Findings {
 
     fn id(&self, subject: &Subject, began: KernelTime) -> Arc<str> {
         let mut hash = Sha256::new();
-        for part in ["coverage", &self.identity.host, &self.identity.boot, subject.as_str(), subject.name()] {
+        for part in [
+            "coverage",
+            &self.identity.host,
+            &self.identity.boot,
+            subject.as_str(),
+            subject.place(),
+            subject.program().unwrap_or(""),
+        ] {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }
@@ -261,10 +387,14 @@ const fn concerns(subject: &Subject, comparison: &Comparison) -> bool {
     match subject {
         Subject::Bypass { .. } => is_bypass,
         Subject::Missing { .. } => !is_bypass,
+        Subject::Detached { .. }
+        | Subject::Unpinned { .. }
+        | Subject::Appeared { .. }
+        | Subject::Renamed { .. } => false,
     }
 }
 
-/// What is missing did not leave, so it is never worse than medium.
+/// How bad it is. What is missing did not leave, so it is never worse than medium.
 const fn level(subject: &Subject, bytes: u64) -> Level {
     match subject {
         Subject::Bypass { .. } if bytes >= CRITICAL_BYTES => Level::Critical,
@@ -272,6 +402,14 @@ const fn level(subject: &Subject, bytes: u64) -> Level {
         Subject::Bypass { .. } => Level::Medium,
         Subject::Missing { .. } if bytes >= HIGH_BYTES => Level::Medium,
         Subject::Missing { .. } => Level::Low,
+        // Without these nothing adds up; without others names are missing.
+        Subject::Detached { program, .. } => match program.as_bytes() {
+            b"account_egress" | b"frames_ethernet" | b"frames_raw" => Level::High,
+            _ => Level::Medium,
+        },
+        Subject::Unpinned { .. } => Level::Medium,
+        Subject::Appeared { .. } => Level::Low,
+        Subject::Renamed { .. } => Level::Informational,
     }
 }
 

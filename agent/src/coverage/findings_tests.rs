@@ -76,3 +76,24 @@ fn an_interface_that_goes_and_an_agent_that_stops_end_their_episodes() {
     assert!(matches!(findings.interface_gone("eth0").as_slice(), [Transition::Close(_, "interface-gone")]));
     assert!(matches!(findings.stop().as_slice(), [Transition::Close(_, "agent-stop")]));
 }
+
+#[test]
+fn an_attachment_that_vanished_is_told_once_and_ends_with_the_bytes_of_the_gap() {
+    let mut findings = findings();
+    let subject = Subject::Detached {
+        program: "frames_ethernet",
+        place: eth0(),
+        purpose: "every frame at Ethernet edge interfaces",
+    };
+    let (from, noticed, later) = (KernelTime(1_000), KernelTime(2_000), KernelTime(3_000));
+    let opened = findings.lost(subject.clone(), from, noticed, Some("no such device".to_owned()));
+    let Some(Transition::Open(episode)) = opened else { panic!("{opened:?}") };
+    assert_eq!((episode.level, episode.first_seen), (Level::High, from));
+    assert_eq!(findings.lost(subject.clone(), from, later, Some("still not".to_owned())), None);
+    let closed = findings.repaired(&subject, later, Some(4711));
+    let Some(Transition::Close(episode, "repaired")) = closed else { panic!("{closed:?}") };
+    let gap = episode.gap.expect("a gap");
+    assert_eq!((gap.from, gap.to, gap.unobserved_bytes), (from, Some(later), Some(4711)));
+    assert_eq!(gap.failure.as_deref(), Some("still not"));
+    assert_eq!(findings.repaired(&subject, later, None), None);
+}

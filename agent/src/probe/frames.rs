@@ -65,6 +65,11 @@ impl Probe {
         self.forget("MTUS", ifindex);
     }
 
+    /// The edge interface has another name.
+    pub fn rename_interface(&mut self, ifindex: u32, name: &str) {
+        self.hooks.rename_interface(ifindex, name);
+    }
+
     /// The edge interface is gone, and nobody asks for its frames any more.
     pub fn forget_interface(&mut self, ifindex: u32) {
         self.hooks.forget_interface(ifindex);

@@ -270,6 +270,17 @@ impl Hooks {
         }
     }
 
+    /// An interface has another name. Links follow it by themselves; filters are found by name.
+    pub(super) fn rename_interface(&mut self, index: u32, interface: &str) {
+        for hook in &mut self.list {
+            if let At::Interface { index: at, name } = &mut hook.at
+                && *at == index
+            {
+                interface.clone_into(name);
+            }
+        }
+    }
+
     /// Detaches from an interface: it is gone, or no edge any more.
     pub(super) fn forget_interface(&mut self, index: u32) {
         let is_there = |hook: &Hook| matches!(hook.at, At::Interface { index: at, .. } if at == index);

@@ -188,9 +188,18 @@ impl InterfaceLedger {
         compare(&self.first, &self.now, self.limits, self.counting)
     }
 
-    /// What the card has counted beyond what we saw since both were last known to balance.
-    pub fn outstanding(&self) -> Difference {
-        compare(&self.anchor, &self.now, self.limits, self.counting).unexplained
+    /// Nobody watched for a while, until the latest sample: what the card counted in that time belongs to the gap and
+    /// is no finding of its own any more. Exact at rest.
+    pub fn settle_gap(&mut self) -> Difference {
+        let comparison = compare(&self.anchor, &self.now, self.limits, self.counting);
+        self.anchor = self.now;
+        comparison.unexplained
+    }
+
+    /// The interface came into being while we watched: everything its card had counted until the first sample, less
+    /// what `tc` had seen by then.
+    pub fn before_first(sample: &Sample) -> Difference {
+        Difference::between(sample.nic, sample.seen_after.total())
     }
 
     /// Times a counter of the card began again.

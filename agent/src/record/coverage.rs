@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::{
-    coverage::findings::{Subject, Transition},
+    clock::KernelTime,
+    coverage::findings::{Gap, Subject, Transition},
     record::{
         Context, Record, SCHEMA,
         finding::{self, Analytic, FindingInfo},
@@ -45,7 +46,7 @@ pub struct Extra {
     pub schema: u32,
     /// `coverage`.
     pub kind: &'static str,
-    /// `bypass` or `missing`.
+    /// `bypass`, `missing`, `detached`, `unpinned`, `interface-appeared` or `interface-renamed`.
     pub subject: &'static str,
     /// `open`, `update` or `close`.
     pub transition: &'static str,
@@ -54,8 +55,24 @@ pub struct Extra {
     pub transition_reason: Option<&'static str>,
     /// Updates so far.
     pub updates: u32,
-    /// The interface concerned.
-    pub interface: String,
+    /// The interface or cgroup concerned, or `kernel`.
+    pub place: String,
+    /// The program concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<&'static str>,
+    /// What left past us or is missing.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<ResidualExtra>,
+    /// The time in which something was not watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<GapExtra>,
+    /// What it may be.
+    pub suspects: &'static [&'static str],
+}
+
+/// What left past us or is missing.
+#[derive(Clone, Debug, Serialize)]
+pub struct ResidualExtra {
     /// Frame bytes that nothing explains, signed: positive ones left past us.
     pub residual_bytes: i64,
     /// Of these, beyond the tolerance.
@@ -66,8 +83,34 @@ pub struct Extra {
     pub tolerance_bytes: u64,
     /// Buffers that were dropped behind us meanwhile; as much may be hidden.
     pub dropped_packets: u64,
-    /// What it may be.
-    pub suspects: &'static [&'static str],
+}
+
+/// Time in which something was not watched.
+#[derive(Clone, Debug, Serialize)]
+pub struct GapExtra {
+    /// Last seen as it should be, milliseconds since 1970.
+    pub from: i64,
+    /// As it should be again; absent while it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<i64>,
+    /// Bytes that were not observed meanwhile; absent while or where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unobserved_bytes: Option<i64>,
+    /// Why it could not be repaired at the first attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+impl GapExtra {
+    fn new(context: &Context<'_>, gap: &Gap) -> Self {
+        let millis = |time: KernelTime| context.clock.wall_of(time).unix_millis();
+        Self {
+            from: millis(gap.from),
+            to: gap.to.map(millis),
+            unobserved_bytes: gap.unobserved_bytes,
+            failure: gap.failure.clone(),
+        }
+    }
 }
 
 /// Builds the record of a transition.
@@ -131,12 +174,16 @@ pub fn coverage(context: &Context<'_>, transition: &Transition) -> Record {
                 transition: word,
                 transition_reason: reason,
                 updates: episode.n_updates,
-                interface: episode.subject.name().to_string(),
-                residual_bytes: episode.unseen.bytes,
-                certain_bytes: episode.unseen.certain_bytes,
-                residual_packets: episode.unseen.frames,
-                tolerance_bytes: episode.unseen.tolerance_bytes,
-                dropped_packets: episode.unseen.dropped,
+                place: episode.subject.place().to_string(),
+                program: episode.subject.program(),
+                residual: episode.gap.is_none().then_some(ResidualExtra {
+                    residual_bytes: episode.unseen.bytes,
+                    certain_bytes: episode.unseen.certain_bytes,
+                    residual_packets: episode.unseen.frames,
+                    tolerance_bytes: episode.unseen.tolerance_bytes,
+                    dropped_packets: episode.unseen.dropped,
+                }),
+                gap: episode.gap.as_ref().map(|gap| GapExtra::new(context, gap)),
                 suspects: episode.subject.suspects(),
             },
         },
@@ -144,10 +191,20 @@ pub fn coverage(context: &Context<'_>, transition: &Transition) -> Record {
 }
 
 fn title(subject: &Subject) -> String {
-    let name = human::harmless(subject.name());
+    let place = human::harmless(subject.place());
     match subject {
-        Subject::Bypass { .. } => format!("Frames left {name} past every observer"),
-        Subject::Missing { .. } => format!("Frames that were seen did not leave {name}"),
+        Subject::Bypass { .. } => format!("Frames left {place} past every observer"),
+        Subject::Missing { .. } => format!("Frames that were seen did not leave {place}"),
+        Subject::Detached { program, purpose, .. } => {
+            format!("The program {program} is not attached at {place} any more ({purpose})")
+        }
+        Subject::Unpinned { program, .. } => {
+            format!("The program {program} at {place} would not outlive the agent any more")
+        }
+        Subject::Appeared { .. } => format!("The interface {place} came into being"),
+        Subject::Renamed { before, .. } => {
+            format!("The interface {} is called {place}", human::harmless(before))
+        }
     }
 }
 
@@ -159,13 +216,19 @@ pub fn line(transition: &Transition) -> String {
         Transition::Update(_, reason) => format!("updated ({reason})"),
         Transition::Close(_, reason) => format!("closed ({reason})"),
     };
-    let unseen = episode.unseen;
-    format!(
-        "{}: {} bytes in {} frames that nothing explains, {} of them certain, {change}, episode {}",
-        title(&episode.subject),
-        unseen.bytes,
-        unseen.frames,
-        unseen.certain_bytes,
-        episode.id
-    )
+    let how_much = match &episode.gap {
+        None => {
+            let unseen = episode.unseen;
+            format!(
+                "{} bytes in {} frames that nothing explains, {} of them certain",
+                unseen.bytes, unseen.frames, unseen.certain_bytes
+            )
+        }
+        Some(Gap { unobserved_bytes: Some(bytes), .. }) => format!("{bytes} bytes were not observed"),
+        Some(Gap { failure: Some(failure), to: None, .. }) => {
+            format!("not repaired: {}", human::harmless(failure))
+        }
+        Some(Gap { .. }) => "how many bytes were not observed is not known".to_owned(),
+    };
+    format!("{}: {how_much}, {change}, episode {}", title(&episode.subject), episode.id)
 }

@@ -10,6 +10,7 @@ mod episode;
 mod latency;
 mod output;
 mod owner;
+mod reconcile;
 mod restart;
 mod scanner;
 mod socketless;

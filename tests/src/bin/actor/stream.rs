@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     say, say_sent,
-    tcp::{finish, send_bytes},
+    tcp::{finish, how},
 };
 
 #[derive(clap::Args)]
@@ -97,4 +97,8 @@ pub(crate) fn stream(stream: &Stream) -> Result<()> {
 
 fn connect(to: SocketAddr) -> Result<TcpStream> {
     TcpStream::connect(to).with_context(|| format!("connect to {to}"))
+}
+
+fn send_bytes(stream: &mut TcpStream, bytes: u64) -> Result<u64> {
+    how::write(stream, bytes).map(|()| bytes)
 }
