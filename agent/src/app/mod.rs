@@ -61,7 +61,7 @@ use tokio::{
 };
 
 use self::{
-    commit::{Before, Commits},
+    commit::{Before, Commits, LastCommit},
     edges::Edges,
     identity::HostIdentity,
     minute::MinuteState,
@@ -214,11 +214,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
     let last_sequence = left.as_ref().map_or(0, |left| left.ledger.sequence);
     let left = left.filter(|left| left.ledger.boot == identity.boot);
     let before = Before {
-        committed: left.as_ref().map(|left| {
-            let cards = left.ledger.edges.edges.iter();
-            let sent = cards.map(|edge| (edge.index, edge.name.to_string(), edge.nic.bytes)).collect();
-            (left.ledger.written, sent)
-        }),
+        committed: left
+            .as_ref()
+            .map(|left| LastCommit { time: left.ledger.written, cards: left.ledger.edges.edges.clone() }),
         unreadable,
         mark: saved.mark.clone(),
         boot: identity.boot.as_str().into(),
@@ -347,6 +345,7 @@ impl App {
         let mut links = Links::connect()?;
         self.follow_links(&links).await;
         self.probe.remove_strangers();
+        self.drain().await;
         if let Some(reason) = self.probe.unpinned() {
             let reason = format!("counting stops whenever the agent does: {reason}");
             self.degraded("restart", &reason);

@@ -25,7 +25,7 @@ use crate::{
     },
     geo::{Locate as _, locator::Locator},
     policy::{Judge as _, PolicySet, Subject, Verdict},
-    probe::{Asides, ProbeError, Reading, address, links::Links},
+    probe::{Asides, Origin, ProbeError, Reading, address, links::Links},
     record::{finding, person},
 };
 
@@ -224,7 +224,7 @@ impl App {
             first_seen: KernelTime(cold.first_ns),
             seen: now,
             // What was counted from its first packet on has nothing missing, whichever agent was there.
-            pre_existing: older.is_some() && (cold.first_ns >= self.born.0 || !self.probe.is_resumed()),
+            pre_existing: older.is_some() && self.is_new_to_us(cold.first_ns),
             closed: reading.closed,
         };
         let elsewhere = match (cold.netns, self.own_netns) {
@@ -245,6 +245,9 @@ impl App {
         }
         let (key, volume) = (observation.key.clone(), observation.volume);
         let approved = self.take_observation(observation, reading.resumed, now);
+        if reading.drained {
+            return;
+        }
         self.probe.set_quiet(reading.slot, reading.generation, approved);
         self.correct_owner(reading, key, volume);
     }
@@ -269,6 +272,45 @@ impl App {
             let mut sum = earlier.map(|(_, volume)| volume).unwrap_or_default();
             sum.add(volume);
             self.provisional.insert(reading.slot, (reading.generation, key, sum));
+        }
+    }
+
+    /// Whether nothing counted a socket before this agent, as far as can be known.
+    fn is_new_to_us(&self, first_ns: u64) -> bool {
+        match self.probe.origin() {
+            // Its slot is new because the maps are.
+            Origin::Resumed { replaced: true, .. } => false,
+            Origin::Resumed { replaced: false, .. } => first_ns >= self.born.0,
+            Origin::Fresh | Origin::Unusable(_) => true,
+        }
+    }
+
+    /// Reads out what an agent with other maps has left, once all programs are ours.
+    pub(super) async fn drain(&mut self) {
+        if !self.probe.has_earlier() {
+            return;
+        }
+        // The programs of the other side have ended by then.
+        tokio::time::sleep(super::TURN).await;
+        let now = KernelTime::now();
+        let mut readings = Vec::new();
+        let result = self.probe.drain(|reading| readings.push(reading));
+        let mut bytes: u64 = readings.iter().map(|reading| reading.volume.wire_bytes).sum();
+        for reading in &readings {
+            self.take_reading(reading, now);
+        }
+        match result {
+            Ok(asides) => {
+                for (key, value) in asides.entries {
+                    bytes = bytes.saturating_add(value.wire_bytes);
+                    self.take_aside(&key, &value, now);
+                }
+                tracing::info!(bytes, "read out the maps of a build with another layout");
+            }
+            Err(error) => self.degraded("kernel-maps", &error.to_string()),
+        }
+        if let Some(resumed) = &mut self.resumed {
+            resumed.bytes = resumed.bytes.saturating_add(bytes);
         }
     }
 

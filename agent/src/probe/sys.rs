@@ -6,8 +6,10 @@
 
 mod baselines;
 pub(super) mod objects;
+mod raw;
 
 pub(super) use baselines::BaselineArray;
+pub(super) use raw::{RawArray, each};
 
 use std::{
     io,
@@ -72,7 +74,7 @@ fn bpf_raw<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-fn fd_number(map: impl AsFd) -> u32 {
+fn fd_number(map: &impl AsFd) -> u32 {
     map.as_fd().as_raw_fd() as u32
 }
 
@@ -81,7 +83,7 @@ pub(super) fn update<K: Plain, V: Plain>(map: impl AsFd, key: &K, value: &V) -> 
     bpf(
         BPF_MAP_UPDATE_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             key: std::ptr::from_ref(key) as u64,
             value: std::ptr::from_ref(value) as u64,
             ..ElementAttr::default()
@@ -95,7 +97,7 @@ pub(super) fn insert_new<K: Plain, V: Plain>(map: impl AsFd, key: &K, value: &V)
     let result = bpf(
         BPF_MAP_UPDATE_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             key: std::ptr::from_ref(key) as u64,
             value: std::ptr::from_ref(value) as u64,
             flags: BPF_NOEXIST,
@@ -120,7 +122,7 @@ pub(super) fn update_per_cpu<K: Plain, V: Plain>(
     bpf(
         BPF_MAP_UPDATE_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             key: std::ptr::from_ref(key) as u64,
             value: values.as_ptr() as u64,
             ..ElementAttr::default()
@@ -133,7 +135,7 @@ pub(super) fn push<V: Plain>(map: impl AsFd, value: &V) -> io::Result<()> {
     bpf(
         BPF_MAP_UPDATE_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             value: std::ptr::from_ref(value) as u64,
             ..ElementAttr::default()
         },
@@ -146,7 +148,7 @@ pub(super) fn lookup<K: Plain, V: Plain>(map: impl AsFd, key: &K) -> io::Result<
     let result = bpf(
         BPF_MAP_LOOKUP_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             key: std::ptr::from_ref(key) as u64,
             value: value.as_mut_ptr() as u64,
             ..ElementAttr::default()
@@ -171,7 +173,7 @@ pub(super) fn lookup_per_cpu<K: Plain, V: Plain + Default>(
     let result = bpf(
         BPF_MAP_LOOKUP_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             key: std::ptr::from_ref(key) as u64,
             value: values.as_mut_ptr() as u64,
             ..ElementAttr::default()
@@ -189,7 +191,7 @@ pub(super) fn delete<K: Plain>(map: impl AsFd, key: &K) -> io::Result<()> {
     let result = bpf(
         BPF_MAP_DELETE_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             key: std::ptr::from_ref(key) as u64,
             ..ElementAttr::default()
         },
@@ -233,7 +235,7 @@ fn batches<K: Plain + Default, V: Plain + Default>(
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
             count: size as u32,
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             ..BatchAttr::default()
         };
         let result = bpf(command, &mut attr);

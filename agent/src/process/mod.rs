@@ -28,6 +28,7 @@ use homeport_ebpf::{
     event::{HOST_CGROUP, HOST_EXEC, HOST_EXIT, HOST_FORK, HostEvent},
     slot::{QUALITY_SENDER, QUALITY_UNKNOWN, Stamp},
 };
+use serde::{Deserialize, Serialize};
 use uzers::{Users as _, UsersCache};
 
 use self::{
@@ -49,10 +50,19 @@ pub struct Owners {
     /// The numbers in `known`: most executions are of processes that never sent anything.
     known_pids: HashSet<u32>,
     kernel_ports: kernel_service::Ports,
+    /// Somebody was named since [`Owners::take_changed`].
+    changed: bool,
+}
+
+/// An owner that was named, to be known by the next agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NamedOwner {
+    key: OwnerKey,
+    owner: Arc<Owner>,
 }
 
 /// What makes two stamps the same owner.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct OwnerKey {
     pid: u32,
     start_boot_ns: u64,
@@ -78,6 +88,33 @@ impl Owners {
             known: HashMap::new(),
             known_pids: HashSet::new(),
             kernel_ports: kernel_service::Ports::default(),
+            changed: false,
+        }
+    }
+
+    /// Whether somebody was named since the last call.
+    pub const fn take_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.changed, false)
+    }
+
+    /// Every process that was named.
+    pub fn named(&self) -> Vec<NamedOwner> {
+        let processes = self.known.iter().filter(|(_, owner)| owner.process().is_some());
+        processes.map(|(key, owner)| NamedOwner { key: *key, owner: Arc::clone(owner) }).collect()
+    }
+
+    /// Takes over the names of processes that ended while no agent was there. Those that live are asked again, now,
+    /// because they may end before anybody else asks: they may run something else than they did.
+    pub fn restore(&mut self, named: Vec<NamedOwner>) {
+        for NamedOwner { key, owner } in named {
+            let lives = procfs::status(key.pid)
+                .is_some_and(|status| table::same_start(status.start_boot_ns, key.start_boot_ns));
+            if lives {
+                self.table.image(key.pid, key.start_boot_ns, "");
+            } else {
+                self.known_pids.insert(key.pid);
+                self.known.insert(key, owner);
+            }
         }
     }
 
@@ -146,6 +183,7 @@ impl Owners {
         });
         self.known_pids.insert(key.pid);
         self.known.insert(key, Arc::clone(&owner));
+        self.changed = true;
         owner
     }
 

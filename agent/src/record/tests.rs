@@ -218,7 +218,7 @@ fn check_golden(name: &str, text: &str) {
 fn check(name: &str, mut record: Record, required: &[&str]) -> Value {
     record.stamp("h1:i1:7".to_owned(), 7);
     let line = record.to_line().expect("JSON");
-    assert_eq!(line.bytes().filter(|byte| *byte == b'\n').count(), 1);
+    assert_eq!(line.matches('\n').count(), 1);
     assert!(line.len() < 65_536, "a ledger entry holds 65,535 bytes");
     let value: Value = serde_json::from_str(&line).expect("JSON");
     for pointer in BASE.iter().chain(required) {
