@@ -188,14 +188,16 @@ pub enum Field {
     LossCauses = 41,
     SlotInner = 42,
     AsideInner = 43,
+    /// When the maps were made, nanoseconds since 1970: tells them from any others.
+    Identity = 44,
 }
 
-/// Where the fields are in the maps of this build. `namespace`: see [`Field::Namespace`].
-pub const fn table(hash: u64, namespace: u64) -> [u64; TABLE_ENTRIES as usize] {
+/// Where the fields are in the maps of this build. `namespace` and `identity`: see [`Field`].
+pub const fn table(hash: u64, namespace: u64, identity: u64) -> [u64; TABLE_ENTRIES as usize] {
     let hot = offset_of!(Slot, hot);
     let cold = offset_of!(Slot, cold);
     let owner = cold + offset_of!(SlotCold, owner);
-    let entries: [(Field, u64); 44] = [
+    let entries: [(Field, u64); 45] = [
         (Field::Magic, MAGIC),
         (Field::Hash, hash),
         (Field::Namespace, namespace),
@@ -240,6 +242,7 @@ pub const fn table(hash: u64, namespace: u64) -> [u64; TABLE_ENTRIES as usize] {
         (Field::LossCauses, LOSS_CAUSES as u64),
         (Field::SlotInner, (cold + offset_of!(SlotCold, inner)) as u64),
         (Field::AsideInner, offset_of!(AsideKey, inner) as u64),
+        (Field::Identity, identity),
     ];
     let mut table = [0; TABLE_ENTRIES as usize];
     let mut idx = 0;
@@ -270,7 +273,7 @@ pub const fn hash(slots: u32, flow_ring_bytes: u32) -> u64 {
         sum.add(shape.flags as u64);
         idx += 1;
     }
-    let table = table(0, 0);
+    let table = table(0, 0, 0);
     let mut idx = 0;
     while idx < table.len() {
         sum.add(table[idx]);
@@ -363,7 +366,7 @@ mod tests {
 
     #[test]
     fn the_table_says_where_fields_are() {
-        let table = table(7, 9);
+        let table = table(7, 9, 11);
         assert_eq!(table[Field::Magic as usize], MAGIC);
         assert_eq!((table[Field::Hash as usize], table[Field::Namespace as usize]), (7, 9));
         assert_eq!(table[Field::SlotSize as usize], size_of::<Slot>() as u64);

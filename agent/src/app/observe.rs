@@ -131,6 +131,7 @@ impl App {
         if now.since(self.minute.started) >= self.config.records.interval {
             self.record_minute(WallTime::now());
         }
+        self.swept = true;
     }
 
     /// Reads the kernel's counters and takes what grew, in portions: all readings of 100,000 flows at once would be
@@ -151,7 +152,7 @@ impl App {
             for reading in readings.drain(..) {
                 self.take_reading(&reading, now);
             }
-            next = result?;
+            next = result;
         }
         self.readings = readings;
         let started = SweepTime::now();
@@ -218,7 +219,8 @@ impl App {
             volume: reading.volume,
             first_seen: KernelTime(cold.first_ns),
             seen: now,
-            pre_existing: older.is_some(),
+            // What was counted from its first packet on has nothing missing, whichever agent was there.
+            pre_existing: older.is_some() && (cold.first_ns >= self.born.0 || !self.probe.is_resumed()),
             closed: reading.closed,
         };
         let elsewhere = match (cold.netns, self.own_netns) {
@@ -234,7 +236,7 @@ impl App {
             self.edges.attributed(cold.ifindex, observation.volume.wire_bytes, has_owner);
         }
         let (key, volume) = (observation.key.clone(), observation.volume);
-        let approved = self.take_observation(observation, now);
+        let approved = self.take_observation(observation, reading.resumed, now);
         self.probe.set_quiet(reading.slot, reading.generation, approved);
         self.correct_owner(reading, key, volume);
     }
@@ -319,15 +321,15 @@ impl App {
             pre_existing: false,
             closed: false,
         };
-        self.take_observation(observation, now);
+        self.take_observation(observation, false, now);
     }
 
-    /// Counts, judges, alerts. Returns whether the flow is approved.
-    fn take_observation(&mut self, observation: Observation, now: KernelTime) -> bool {
+    /// Counts, judges, alerts. Returns whether the flow is approved. `resumed`: an agent before this one knew it.
+    fn take_observation(&mut self, observation: Observation, resumed: bool, now: KernelTime) -> bool {
         let (locator, policies, exceptions) = (&self.locator, &self.policies, &mut self.exceptions);
         let wall = WallTime::now();
         let remote = observation.key.remote;
-        let judged = self.table.observe(observation, |observation| {
+        let mut judged = self.table.observe(observation, |observation| {
             let located = Arc::new(locator.locate(observation.key.remote));
             let subject = Subject {
                 owner: &observation.key.owner,
@@ -341,6 +343,8 @@ impl App {
             let judgement = exceptions.judge(&**policies, &subject, observation.volume, wall);
             Assessment { located, judgement: Arc::new(judgement) }
         });
+        // The row of the flow is new, but the conversation is not: its acknowledgements are no attempt to connect.
+        judged.had_payload |= resumed;
         let approved = judged.assessment.judgement.verdict == Verdict::Approved;
         if approved {
             if judged.is_new {

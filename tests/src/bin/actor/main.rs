@@ -10,6 +10,7 @@ mod frame;
 mod impossible;
 mod raw;
 mod scan;
+mod stream;
 mod sys;
 mod tap;
 mod tcp;
@@ -39,6 +40,8 @@ enum Actor {
     UdpSend(udp::Send),
     /// Read datagrams
     UdpSink(udp::Sink),
+    /// Send until told to end
+    Stream(stream::Stream),
     /// Send to very many destinations, as standard input says
     Fan(fan::Fan),
     /// Accept very many connections
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Actor::TcpSink(sink) => tcp::sink(&sink),
         Actor::UdpSend(send) => udp::send(&send),
         Actor::UdpSink(sink) => udp::sink(&sink),
+        Actor::Stream(stream) => stream::stream(&stream),
         Actor::Fan(fan) => fan::fan(&fan),
         Actor::TcpAbsorb(absorb) => fan::absorb(&absorb),
         Actor::RawSend(send) => raw::send(&send),

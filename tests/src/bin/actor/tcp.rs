@@ -1,6 +1,6 @@
 //! Senders and receivers over TCP.
 
-mod how;
+pub(crate) mod how;
 mod serve;
 
 use std::{
@@ -64,7 +64,7 @@ pub(crate) fn push(push: &Push) -> Result<()> {
 }
 
 /// Says that no more comes, and waits until the peer has read it all.
-fn finish(mut stream: TcpStream) -> Result<()> {
+pub(crate) fn finish(mut stream: TcpStream) -> Result<()> {
     stream.shutdown(Shutdown::Write)?;
     stream.read_to_end(&mut Vec::new()).context("wait for the peer")?;
     Ok(())

@@ -125,7 +125,7 @@ fn portions(bytes: u64, mut send: impl FnMut(&'static [u8]) -> Result<usize>) ->
     Ok(())
 }
 
-fn write(stream: &mut TcpStream, bytes: u64) -> Result<()> {
+pub(crate) fn write(stream: &mut TcpStream, bytes: u64) -> Result<()> {
     portions(bytes, |portion| {
         stream.write_all(portion)?;
         Ok(portion.len())
