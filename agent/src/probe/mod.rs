@@ -288,8 +288,9 @@ impl Probe {
             }
             (_, None) => Slots::new(array, free, settings.slots, Baselines::none()).map_err(in_slots)?,
         };
-        for name in ["ASIDE_0", "ASIDE_1"] {
-            make_rests(map_fd(&ebpf, name)?).map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
+        for idx in [0, 1] {
+            make_rests(map_fd(&ebpf, aside_name(idx))?)
+                .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
         }
         if let (Some(pins), None) = (&pins, &set) {
             set = Some(pins.finish_set().map_err(pinning)?);

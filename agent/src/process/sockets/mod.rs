@@ -15,7 +15,8 @@
 //! | `diag` | sockets with their cookies |
 //! | `proc_net` | sockets without, for kernels that lack the former |
 //!
-//! **Memory**: 25 bytes a socket, as many as there were at the start; a socket that is gone is forgotten.
+//! **Memory**: some 30 bytes a socket (3.2 MB for 105,000, measured), as many as there were at the start. A socket whose
+//! end the sweep sees is forgotten; one that never sent is not seen to end, so the number only never grows.
 
 mod diag;
 mod namespaces;
