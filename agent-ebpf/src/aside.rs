@@ -18,6 +18,10 @@ pub const CLASS_TUNNEL: u8 = 6;
 /// ACKs of connections in TIME-WAIT, which kernels from 6.18 on show to the interface only.
 pub const CLASS_TIME_WAIT: u8 = 5;
 
+/// IP frames at an edge interface that the kernel of this host made, and showed to no socket ledger: IPv6 resets, IGMP
+/// reports, IPv6 handshake answers before 6.6.
+pub const CLASS_KERNEL: u8 = 7;
+
 /// Key.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,7 +66,7 @@ pub struct FrameCount {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceCount {
-    /// IP frames of local sockets.
+    /// IP frames of local sockets, and of the kernel itself.
     pub socket: FrameCount,
     /// IP frames without a local socket.
     pub forwarded: FrameCount,

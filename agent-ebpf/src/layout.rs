@@ -91,7 +91,7 @@ const fn map(
 }
 
 /// Every map that outlives the agent. The last two belong to the agent, the programs do not know them.
-pub const MAPS: [MapShape; 17] = [
+pub const MAPS: [MapShape; 18] = [
     map("SLOTS", ARRAY, (4, size_of::<Slot>()), Entries::Slots, MMAPABLE),
     map("FREE", STACK, (0, 4), Entries::Slots, 0),
     map("INDEX", HASH, (size_of::<IndexKey>(), 8), Entries::Slots, NO_PREALLOC),
@@ -109,6 +109,7 @@ pub const MAPS: [MapShape; 17] = [
     )
     .shared(),
     map("MTUS", HASH, (4, 4), Entries::Fixed(HIGH_INTERFACES), 0).shared(),
+    map("SEES_ANSWERS6", ARRAY, (4, 4), Entries::Fixed(1), 0).shared(),
     map("LOSSES", PERCPU_ARRAY, (4, size_of::<LossCell>()), Entries::Fixed(LOSS_CAUSES), 0).shared(),
     map("FLOW_EVENTS", RINGBUF, (0, 0), Entries::FlowRing, 0),
     map("HOST_EVENTS", RINGBUF, (0, 0), Entries::Fixed(HOST_RING_BYTES), 0).shared(),
@@ -187,14 +188,16 @@ pub enum Field {
     LossCauses = 41,
     SlotInner = 42,
     AsideInner = 43,
+    /// When the maps were made, nanoseconds since 1970: tells them from any others.
+    Identity = 44,
 }
 
-/// Where the fields are in the maps of this build. `namespace`: see [`Field::Namespace`].
-pub const fn table(hash: u64, namespace: u64) -> [u64; TABLE_ENTRIES as usize] {
+/// Where the fields are in the maps of this build. `namespace` and `identity`: see [`Field`].
+pub const fn table(hash: u64, namespace: u64, identity: u64) -> [u64; TABLE_ENTRIES as usize] {
     let hot = offset_of!(Slot, hot);
     let cold = offset_of!(Slot, cold);
     let owner = cold + offset_of!(SlotCold, owner);
-    let entries: [(Field, u64); 44] = [
+    let entries: [(Field, u64); 45] = [
         (Field::Magic, MAGIC),
         (Field::Hash, hash),
         (Field::Namespace, namespace),
@@ -239,6 +242,7 @@ pub const fn table(hash: u64, namespace: u64) -> [u64; TABLE_ENTRIES as usize] {
         (Field::LossCauses, LOSS_CAUSES as u64),
         (Field::SlotInner, (cold + offset_of!(SlotCold, inner)) as u64),
         (Field::AsideInner, offset_of!(AsideKey, inner) as u64),
+        (Field::Identity, identity),
     ];
     let mut table = [0; TABLE_ENTRIES as usize];
     let mut idx = 0;
@@ -269,7 +273,7 @@ pub const fn hash(slots: u32, flow_ring_bytes: u32) -> u64 {
         sum.add(shape.flags as u64);
         idx += 1;
     }
-    let table = table(0, 0);
+    let table = table(0, 0, 0);
     let mut idx = 0;
     while idx < table.len() {
         sum.add(table[idx]);
@@ -362,7 +366,7 @@ mod tests {
 
     #[test]
     fn the_table_says_where_fields_are() {
-        let table = table(7, 9);
+        let table = table(7, 9, 11);
         assert_eq!(table[Field::Magic as usize], MAGIC);
         assert_eq!((table[Field::Hash as usize], table[Field::Namespace as usize]), (7, 9));
         assert_eq!(table[Field::SlotSize as usize], size_of::<Slot>() as u64);

@@ -25,6 +25,7 @@ pub mod config;
 pub mod control;
 pub mod coverage;
 pub mod exit;
+mod fixed_text;
 pub mod flow;
 pub mod geo;
 pub mod policy;

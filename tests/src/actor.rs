@@ -1,6 +1,6 @@
 //! Starts the programs of `src/bin/actor` on hosts of the lab. Each says as JSON who it is and what it sent.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -28,13 +28,34 @@ pub struct Sent {
     pub bytes: u64,
 }
 
+/// What this kernel cannot do, in the words of whoever tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impossible(pub String);
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Impossible {}
+
+/// An actor that found out that this kernel has no such thing says so instead of what it should say.
+fn check_possible(line: &Value) -> Result<(), Impossible> {
+    match line["impossible"].as_str() {
+        Some(reason) => Err(Impossible(reason.to_owned())),
+        None => Ok(()),
+    }
+}
+
 impl Sent {
     /// Reads `{"pid": 1, "bytes": 2}`.
     ///
     /// # Errors
     ///
-    /// When it says something else.
+    /// When it says something else; [`Impossible`] when the kernel lacks what it wanted to send with.
     pub fn from_line(line: &Value) -> Result<Self> {
+        check_possible(line)?;
         let number = |name: &str| line[name].as_u64().with_context(|| format!("{name} in {line}"));
         Ok(Self { pid: u32::try_from(number("pid")?)?, bytes: number("bytes")? })
     }
@@ -57,7 +78,7 @@ impl Lab {
     /// When it does not get that far.
     pub fn listener(&self, host: Host, kind: &str, at: SocketAddr, words: &str) -> Result<Running> {
         let mut actor = self.actor(host, &format!("{kind} --listen {at} {words}"))?;
-        actor.line().with_context(|| format!("{kind} on host {host}"))?;
+        check_possible(&actor.line().with_context(|| format!("{kind} on host {host}"))?)?;
         Ok(actor)
     }
 

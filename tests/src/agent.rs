@@ -20,6 +20,7 @@ use crate::{
     actor::built,
     flows::Flows,
     lab::{Host, Lab, output},
+    patience::patient,
     pins,
     records::Records,
     running::Running,
@@ -151,7 +152,7 @@ impl Agent {
     ///
     /// When the agent ends, or says nothing of the kind.
     pub fn wait_until(&mut self, message: &str) -> Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT;
+        let deadline = Instant::now() + patient(START_TIMEOUT);
         while Instant::now() < deadline {
             if let Ok(text) = self.notified.recv_timeout(Duration::from_millis(100))
                 && text.lines().any(|line| line == message)
@@ -162,7 +163,7 @@ impl Agent {
                 bail!("the agent ended with {status} before it said {message}");
             }
         }
-        bail!("the agent did not say {message} within {START_TIMEOUT:?}")
+        bail!("the agent did not say {message} within {:?}", patient(START_TIMEOUT))
     }
 
     /// The current table.
@@ -332,17 +333,18 @@ fn read_messages(notify: UnixDatagram, deaf: bool) -> Receiver<String> {
     messages
 }
 
-/// Repeats until it succeeds. After the time given, the latest failure counts.
+/// Repeats until it succeeds. After the time given (see [`patience`](crate::patience)), the latest failure counts.
 ///
 /// # Errors
 ///
 /// The latest failure.
-pub fn eventually<T>(patience: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    let deadline = Instant::now() + patience;
+pub fn eventually<T>(within: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let within = patient(within);
+    let deadline = Instant::now() + within;
     loop {
         match attempt() {
             Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
-            result => return result.with_context(|| format!("still so after {patience:?}")),
+            result => return result.with_context(|| format!("still so after {within:?}")),
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Flows {
     pub table: Table,
     /// Bytes of flows that found no row.
     pub overflow: Vec<Volume>,
+    /// Bytes of flows that have left the table.
+    pub retired: Volume,
     /// Everything that left sockets of this host, or left without one.
     pub totals: Volume,
     /// What the kernel side could not count, by cause.
@@ -103,6 +105,7 @@ pub struct Flow {
     pub service_port: u16,
     pub initiator: String,
     pub sensor: String,
+    pub location: String,
     pub country: Option<String>,
     pub verdict: String,
     pub rule: Option<String>,
@@ -173,6 +176,17 @@ pub struct Frames {
     pub frames: u64,
 }
 
+impl Flow {
+    fn is_row_of(&self, other: &Self) -> bool {
+        let key = |flow: &Self| (flow.remote, flow.service_port, flow.owner.pid);
+        let words = |flow: &'_ Self| {
+            [&flow.owner.label, &flow.owner.quality, &flow.protocol, &flow.initiator, &flow.sensor]
+                .map(String::clone)
+        };
+        key(self) == key(other) && words(self) == words(other)
+    }
+}
+
 impl From<Frames> for Nic {
     fn from(frames: Frames) -> Self {
         Self { bytes: frames.bytes, packets: frames.frames, dropped: 0 }
@@ -216,7 +230,7 @@ impl Flows {
         })
     }
 
-    /// Rows and overflow together are the total, as long as nothing has left the table.
+    /// Rows, overflow and what has left the table are the total.
     ///
     /// # Errors
     ///
@@ -226,12 +240,30 @@ impl Flows {
         let counted = self.flows.iter().filter(|flow| flow.sensor != "tunnel");
         let rows: u64 = counted.map(|flow| flow.wire_bytes).sum();
         let overflow: u64 = self.overflow.iter().map(|part| part.wire_bytes).sum();
+        let retired = self.retired.wire_bytes;
         ensure!(
-            rows + overflow == self.totals.wire_bytes,
-            "rows {rows} + overflow {overflow} != total {}",
+            rows + overflow + retired == self.totals.wire_bytes,
+            "rows {rows} + overflow {overflow} + retired {retired} != total {}",
             self.totals.wire_bytes
         );
         Ok(())
+    }
+
+    /// What each flow has carried since `earlier`; those that carried nothing are left out.
+    pub fn since(&self, earlier: &Self) -> Vec<Flow> {
+        let difference = |flow: &Flow| {
+            let mut flow = flow.clone();
+            // A row that is smaller than before has left the table and come again.
+            if let Some(before) = earlier.flows.iter().find(|before| before.is_row_of(&flow))
+                && before.wire_bytes <= flow.wire_bytes
+            {
+                flow.wire_bytes -= before.wire_bytes;
+                flow.payload_bytes -= before.payload_bytes;
+                flow.packets -= before.packets;
+            }
+            flow
+        };
+        self.flows.iter().map(difference).filter(|flow| flow.wire_bytes > 0).collect()
     }
 
     /// Nothing was lost.

@@ -28,6 +28,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::patience::patient;
+
 /// Every namespace of a lab is called `hp-<process id>-<number>-<host>`.
 const PREFIX: &str = "hp";
 
@@ -271,6 +273,41 @@ impl Lab {
         self.wait_for_silence()
     }
 
+    /// A container whose interface, of a kind such as `macvlan mode bridge`, hangs on the storage host's card. It is
+    /// on the same link: 192.0.2.20 (US).
+    ///
+    /// # Errors
+    ///
+    /// When a command fails: not every kernel has every kind.
+    pub fn add_stacked_guest(&self, kind: &str) -> Result<()> {
+        run(Command::new("ip").args(["netns", "add", &self.namespace(Guest)]))?;
+        self.shell(Guest, SILENCE)?;
+        let guest = self.namespace(Guest);
+        self.shell(Storage, &format!("ip link add link eth0 name guest0 netns {guest} type {kind}"))?;
+        let lines = [
+            "link set lo up".to_owned(),
+            "link set guest0 name eth0".to_owned(),
+            "address add 192.0.2.20/24 dev eth0".to_owned(),
+            "link set eth0 up".to_owned(),
+            format!("route add default via {}", Storage.link().1),
+        ];
+        self.ip_batch(Guest, &lines)?;
+        self.wait_for_silence()
+    }
+
+    /// Hardware address of the storage host's next hop.
+    ///
+    /// # Errors
+    ///
+    /// When the router has no such interface.
+    pub fn gateway_mac(&self) -> Result<String> {
+        let namespace = self.namespace(Router);
+        let text =
+            output(Command::new("ip").args(["-n", &namespace, "-j", "link", "show", "dev", "storage"]))?;
+        let links: Value = serde_json::from_str(&text).context("ip prints JSON")?;
+        Ok(links[0]["address"].as_str().context("hardware address")?.to_owned())
+    }
+
     /// The name of a host's namespace, as `ip netns` knows it.
     pub fn namespace(&self, host: Host) -> String {
         format!("{}-{host}", self.id)
@@ -348,7 +385,7 @@ impl Lab {
 
     /// Waits until the storage host's card has been still for a moment: multicast reports are out.
     fn wait_for_silence(&self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + patient(Duration::from_secs(5));
         let mut before = self.nic()?;
         while Instant::now() < deadline {
             thread::sleep(Duration::from_millis(100));

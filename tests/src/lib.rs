@@ -4,6 +4,7 @@
 //! | file | what for |
 //! |---|---|
 //! | `lab` | a storage host, a router and three peers, each a network namespace |
+//! | `patience` | how much longer things may take on an emulated processor |
 //! | `running` | child processes that end with their owner, and the lines they print |
 //! | `actor` | starts the sending and receiving programs of `src/bin/actor` |
 //! | `settings` | configuration files for the agent |
@@ -22,6 +23,7 @@ pub mod campaign;
 pub mod flows;
 pub mod lab;
 pub mod links;
+pub mod patience;
 pub mod pins;
 pub mod records;
 pub mod running;

@@ -11,8 +11,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::patience::patient;
+
 /// Nothing in the lab takes longer than this unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const HANG: Duration = Duration::from_secs(20);
 
 /// A running program. It is killed when this is dropped.
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl Running {
     ///
     /// When it ends or hangs without one.
     pub fn line(&mut self) -> Result<Value> {
-        self.line_within(PATIENCE)
+        self.line_within(patient(HANG))
     }
 
     /// The same for work that takes its time.
@@ -103,13 +105,13 @@ impl Running {
     /// When it hangs.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         self.stdin = None;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patient(HANG);
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                bail!("{} still runs after {PATIENCE:?}", self.name);
+                bail!("{} still runs after {:?}", self.name, patient(HANG));
             }
             thread::sleep(Duration::from_millis(2));
         }

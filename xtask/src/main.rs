@@ -18,6 +18,8 @@ mod test;
 mod tool;
 #[path = "../../agent/build/toolchain.rs"]
 mod toolchain;
+mod visibility;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,8 @@ enum Task {
     Lint,
     /// Everything a change must pass: lint, test, demo
     Ci,
+    /// Run the end-to-end tests on Debian's kernels, in virtual machines
+    Vm(vm::Args),
     /// Show the agent at work on this machine
     Demo(demo::Args),
     /// Measure the budgets
@@ -42,6 +46,8 @@ enum Task {
     Soak(soak::Args),
     /// Feed arbitrary bytes to the parsers
     Fuzz(fuzz::Args),
+    /// Make the page of what is seen, from what the tests found on each kernel
+    Visibility(visibility::Args),
     /// Compress a country database into the agent
     EmbedDatabase(embed_database::Args),
 }
@@ -52,10 +58,12 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Lint => lint::run(),
         Task::Ci => ci::run(),
+        Task::Vm(args) => vm::run(args),
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
         Task::Soak(args) => soak::run(args),
         Task::Fuzz(args) => fuzz::run(args),
+        Task::Visibility(args) => visibility::run(&args),
         Task::EmbedDatabase(args) => embed_database::run(args),
     };
     match outcome {

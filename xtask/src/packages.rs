@@ -16,6 +16,12 @@ pub(crate) const PROGRAMS: [(&str, &str); 12] = [
     ("util-linux", "unshare"), // end-to-end tests: namespaces of their own
 ];
 
+/// For `cargo xtask vm` and the part of it that `ci` runs.
+pub(crate) const VM: [(&str, &str); 2] = [
+    ("kmod", "depmod"), // which modules need which, for a kernel unpacked from its package
+    ("qemu-system-x86", "qemu-system-x86_64"), // other kernels, without hardware support
+];
+
 /// The compiler for the BPF target and its clippy, of one version.
 pub(crate) const COMPILER: [&str; 3] = ["rustc-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 

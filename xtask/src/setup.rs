@@ -29,7 +29,7 @@ pub(crate) fn run() -> Result<()> {
 /// What every other task calls first: silent when nothing is missing.
 pub(crate) fn ensure() -> Result<()> {
     check_components()?;
-    if Path::new("/etc/debian_version").exists() && tool::find("apt-get").is_some() {
+    if on_debian() {
         install_packages()?;
         if toolchain::find_linker().is_err() {
             install_linker()?;
@@ -38,6 +38,28 @@ pub(crate) fn ensure() -> Result<()> {
     } else {
         report_missing()
     }
+}
+
+/// What one task needs beyond that: packages with a program that each brings.
+pub(crate) fn ensure_programs(programs: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<_> = programs.iter().filter(|(_, program)| tool::find(program).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !on_debian() {
+        let names: Vec<_> =
+            missing.iter().map(|(package, program)| format!("{program} ({package})")).collect();
+        bail!("setup installs packages on Debian only; missing: {}", names.join(", "));
+    }
+    let packages: Vec<_> = missing.iter().map(|(package, _)| *package).collect();
+    println!("setup: installing {}", packages.join(" "));
+    tool::run(as_root("apt-get")?.args(["update", "--quiet"]))?;
+    let options = ["install", "--yes", "--quiet", "--no-remove", "--no-install-recommends"];
+    tool::run(as_root("apt-get")?.args(options).args(packages))
+}
+
+fn on_debian() -> bool {
+    Path::new("/etc/debian_version").exists() && tool::find("apt-get").is_some()
 }
 
 /// Parts of the Rust toolchain that a minimal installation leaves out.

@@ -41,7 +41,7 @@ impl Summary {
     }
 
     /// Reads "test result: ok. 3 passed; 0 failed; 0 ignored; ...".
-    fn from_line(line: &str) -> Option<Self> {
+    pub(crate) fn from_line(line: &str) -> Option<Self> {
         let counts = line.strip_prefix("test result: ")?;
         let count = |word: &str| -> Option<u64> {
             let before = counts.split(word).next().filter(|before| before.len() < counts.len())?;

@@ -19,6 +19,13 @@ pub(crate) fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
+/// The packages that are built and tested together.
+///
+/// cargo unites the features of what is selected at once. Always selecting the same packages keeps it from compiling
+/// half of the dependencies again for each of them.
+pub(crate) const PRODUCT: [&str; 6] =
+    ["--package", "homeport", "--package", "homeport-ebpf", "--package", "homeport-tests"];
+
 /// The cargo that runs this task, free of what it tells about the package `xtask`: build scripts that watch those
 /// variables would run again each time a developer changes between `cargo xtask` and plain `cargo`.
 pub(crate) fn cargo(subcommand: &str) -> Command {
@@ -38,6 +45,11 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
 /// Runs with this process's input and output, and fails unless the program succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     announce(command);
+    run_quietly(command)
+}
+
+/// The same without a word, for the small steps of a task.
+pub(crate) fn run_quietly(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("start {}", command.get_program().display()))?;
     if !status.success() {
         bail!("`{}` ended with {status}", line(command));

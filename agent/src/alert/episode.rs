@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, hash::Hash, net::IpAddr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -28,7 +29,7 @@ pub const MAX_DESTINATIONS: usize = 16;
 pub(super) const MAX_DISTINCT: usize = 256;
 
 /// What makes two readings the same episode.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EpisodeKey {
     /// Name of the policy.
     pub policy: Arc<str>,
@@ -90,7 +91,7 @@ pub struct Identity {
 }
 
 /// How many distinct ones, exact up to a bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// The number.
     pub value: u32,
@@ -99,7 +100,7 @@ pub struct Count {
 }
 
 /// One destination of an episode.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Destination {
     /// Its address.
     pub address: IpAddr,
@@ -118,7 +119,7 @@ pub struct Destination {
 }
 
 /// A finding with a life: what it says at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Episode {
     /// Stable and unique: 32 hexadecimal digits of a hash over host, boot, key and first packet.
     pub id: Arc<str>,
@@ -159,13 +160,14 @@ pub struct Episode {
 }
 
 /// What an open episode remembers beyond what it tells.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Distinct {
     processes: Bounded<(u32, u64)>,
     destinations: Bounded<IpAddr>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de> + Eq + Hash"))]
 struct Bounded<T> {
     seen: HashSet<T>,
     at_least: bool,

@@ -21,6 +21,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     alert::{
         Cause, CloseReason, Episode, EpisodeKey, Identity, Kind, Level, Transition, UpdateReason,
@@ -88,8 +90,9 @@ pub struct EpisodeCounters {
     pub untracked_attempt_readings: u64,
 }
 
-#[derive(Debug)]
-struct Slot {
+/// An open episode with all that is remembered of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OpenEpisode {
     episode: Episode,
     distinct: Distinct,
     /// Not yet reported: an attempt that may still become a transfer, until this time.
@@ -101,7 +104,7 @@ struct Slot {
 }
 
 /// The connections of an episode that are open, as hashes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Connections {
     open: HashSet<u64>,
     /// More were open at once than we remember: only the quiet time closes the episode.
@@ -127,7 +130,7 @@ enum Signal {
 pub struct Episodes {
     settings: EpisodeSettings,
     identity: Identity,
-    slots: HashMap<EpisodeKey, Slot>,
+    slots: HashMap<EpisodeKey, OpenEpisode>,
     counters: EpisodeCounters,
 }
 
@@ -181,7 +184,7 @@ impl Episodes {
         let slot = self.slots.entry(key).or_insert_with_key(|key| {
             let kind = if is_exception { Kind::Exception } else { Kind::Attempt };
             let first_level = if is_exception { Level::Informational } else { Level::Low };
-            Slot {
+            OpenEpisode {
                 episode: Episode::new(identity, key.clone(), kind, first_level, judged),
                 distinct: Distinct::default(),
                 pending_until: Some(now + settings.attempt_grace),
@@ -299,6 +302,16 @@ impl Episodes {
         in_order(transitions)
     }
 
+    /// Everything that is open, pending attempts included, to be gone on with by [`Self::restore`].
+    pub fn snapshot(&self) -> Vec<&OpenEpisode> {
+        self.slots.values().collect()
+    }
+
+    /// Goes on with what an agent before this one had open on the same boot.
+    pub fn restore(&mut self, open: Vec<OpenEpisode>) {
+        self.slots.extend(open.into_iter().map(|slot| (slot.episode.key.clone(), slot)));
+    }
+
     /// Episodes that were opened and not closed.
     pub fn open(&self) -> impl Iterator<Item = &Episode> {
         self.slots.values().filter(|slot| slot.pending_until.is_none()).map(|slot| &slot.episode)
@@ -310,7 +323,7 @@ impl Episodes {
     }
 }
 
-impl Slot {
+impl OpenEpisode {
     fn take(&mut self, judged: &Judged, signal: Signal, now: KernelTime) {
         self.episode.add(&mut self.distinct, judged);
         self.live.take(&judged.observation, now);

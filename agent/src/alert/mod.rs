@@ -24,13 +24,15 @@ mod exceptions;
 use std::sync::Arc;
 
 pub use episode::{Count, Destination, Episode, EpisodeKey, Identity, MAX_DESTINATIONS};
-pub use episodes::{EpisodeCounters, EpisodeSettings, Episodes, RejudgeCause};
+pub use episodes::{EpisodeCounters, EpisodeSettings, Episodes, OpenEpisode, RejudgeCause};
 pub use exceptions::ExceptionLedger;
+
+use serde::{Deserialize, Serialize};
 
 use crate::policy::{Rule, Severity};
 
 /// What kind of finding an episode is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// An outgoing connection attempt; no data left.
     Attempt,
@@ -52,7 +54,7 @@ impl Kind {
 }
 
 /// How urgent an episode is. [`Severity`] with one step below it, for use of exceptions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Level {
     /// For the record.
     Informational,
@@ -91,7 +93,7 @@ impl From<Severity> for Level {
 }
 
 /// What makes traffic worth an episode.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Cause {
     /// A rule was broken, perhaps by exceeding or outliving an exception.
     Rule {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use homeport_ebpf::aside::{FrameCount, InterfaceCount};
+use serde::{Deserialize, Serialize};
 
 use super::{App, coverage::LinkRow};
 use crate::{
@@ -49,8 +50,27 @@ pub(super) struct Edge {
     pub(super) ledger: Option<InterfaceLedger>,
 }
 
+/// What the next agent must know of an interface to go on with its interval.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SavedEdge {
+    pub(super) index: u32,
+    pub(super) name: Arc<str>,
+    since: WallTime,
+    nic_first: Counters,
+    pub(super) nic: Counters,
+    ledger: Option<InterfaceLedger>,
+}
+
+/// The same of all of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct SavedEdges {
+    pub(super) edges: Vec<SavedEdge>,
+    attribution: Attribution,
+    attribution_at_minute: Attribution,
+}
+
 /// What a driver counts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Counters {
     pub(super) bytes: u64,
     pub(super) packets: u64,
@@ -130,13 +150,16 @@ pub(super) struct Edges {
     above: HashSet<u32>,
     /// Edge interfaces that are gone, with the time of the last look at them.
     former: HashMap<Arc<str>, KernelTime>,
+    /// Interfaces of an agent before this one, until they are attached.
+    earlier: Vec<SavedEdge>,
 }
 
 /// Names of interfaces that are gone which are remembered.
 const MAX_FORMER: usize = 1024;
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Destination {
+/// What left for one destination without a local socket, and with one elsewhere on this host.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Destination {
     elsewhere: Volume,
     forwarded: Volume,
     reported: Volume,
@@ -150,6 +173,35 @@ const QUIET_SWEEPS: u32 = 30;
 impl Edges {
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Edge)> {
         self.attached.iter().map(|(index, edge)| (*index, edge))
+    }
+
+    /// What the next agent must know.
+    pub(super) fn save(&self) -> SavedEdges {
+        let attached = self.attached.iter().map(|(index, edge)| SavedEdge {
+            index: *index,
+            name: Arc::clone(&edge.name),
+            since: edge.since,
+            nic_first: edge.nic_first,
+            nic: edge.nic,
+            ledger: edge.ledger.clone(),
+        });
+        SavedEdges {
+            edges: attached.chain(self.earlier.iter().cloned()).collect(),
+            attribution: self.attribution,
+            attribution_at_minute: self.attribution_at_minute,
+        }
+    }
+
+    pub(super) const fn destinations(&self) -> &HashMap<IpAddr, Destination> {
+        &self.destinations
+    }
+
+    /// Goes on with what an agent before this one knew.
+    pub(super) fn restore(&mut self, saved: SavedEdges, destinations: HashMap<IpAddr, Destination>) {
+        self.earlier = saved.edges;
+        self.attribution = saved.attribution;
+        self.attribution_at_minute = saved.attribution_at_minute;
+        self.destinations = destinations;
     }
 
     /// Ends an interval: what is counted from here on belongs to the next.
@@ -349,19 +401,24 @@ impl App {
 
     fn attached(&mut self, link: &Link, reason: &str) {
         let counters = Counters::of(link);
+        let earlier = self.edges.earlier.iter().position(|edge| {
+            // An interface made anew counts from zero.
+            edge.index == link.index && *edge.name == *link.name && edge.nic.bytes <= counters.bytes
+        });
+        let earlier = earlier.map(|idx| self.edges.earlier.swap_remove(idx));
         tracing::info!(interface = link.name, index = link.index, reason, "counting frames at the edge");
         self.edges.attached.insert(
             link.index,
             Edge {
                 name: link.name.as_str().into(),
-                since: WallTime::now(),
+                since: earlier.as_ref().map_or_else(WallTime::now, |edge| edge.since),
                 looked_at: KernelTime::now(),
                 appeared_after: self.edges.listed.get(&link.index).copied().flatten(),
                 ethernet: link.ethernet,
-                nic_first: counters,
+                nic_first: earlier.as_ref().map_or(counters, |edge| edge.nic_first),
                 nic: counters,
                 seen: self.seen(link.index),
-                ledger: None,
+                ledger: earlier.and_then(|edge| edge.ledger),
             },
         );
     }

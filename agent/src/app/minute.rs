@@ -20,8 +20,8 @@ use crate::{
 /// The interval that is being counted.
 pub(super) struct MinuteState {
     pub(super) started: KernelTime,
-    started_wall: WallTime,
-    losses_before: Vec<LossCell>,
+    pub(super) started_wall: WallTime,
+    pub(super) losses_before: Vec<LossCell>,
     dropped_before: u64,
     /// Losses within this interval so far, as findings carry them.
     pub(super) losses: Vec<Loss>,
@@ -60,6 +60,7 @@ impl App {
                     None => coverage.part,
                 })
                 .collect(),
+            resumed: self.resumed.take(),
         };
         self.record_event(event);
     }
@@ -108,7 +109,7 @@ impl App {
         };
         let record = interval(&self.context(), minute);
         self.outbox.send(record, None);
-        self.state.save(&self.exceptions, self.outbox.health().accepted_sequence);
+        self.save_state_due = true;
         self.minute.losses_before = self.probe.losses().unwrap_or_default();
         self.minute.dropped_before = self.outbox.dropped();
         self.minute.started = KernelTime::now();

@@ -20,11 +20,14 @@
 //! | `selftest` | a datagram of our own must come out as a finding |
 //! | `watch` | what is attached is looked after, and repaired |
 //! | `outbox` | records on their way to the writer |
+//! | `commit` | from when on what was read and recorded counts |
+//! | `run_state` | what one agent leaves for the next, until the next boot |
 //! | `service` | the service manager is told, and never waited for |
-//! | `state` | what outlives a restart |
+//! | `state` | what outlives a boot |
 //! | `coverage` | the statement of what is seen and what not |
 //! | `snapshot` | what the control socket is told |
 
+mod commit;
 pub mod coverage;
 mod databases;
 mod edges;
@@ -33,6 +36,7 @@ mod minute;
 mod observe;
 mod outbox;
 mod reload;
+mod run_state;
 pub mod selftest;
 mod service;
 pub mod snapshot;
@@ -43,6 +47,7 @@ mod watch;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::IpAddr,
+    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -55,13 +60,22 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use self::{
+    commit::{Before, Commits},
+    edges::Edges,
+    identity::HostIdentity,
+    minute::MinuteState,
+    observe::Ring,
+    outbox::Outbox,
+    run_state::RunState,
+    selftest::SelfTest,
+    state::StateFile,
+    sweep_time::SweepTimes,
+    watch::Watch,
+};
 pub use self::{
     databases::{Databases, open_databases},
     identity::find_cgroup,
-};
-use self::{
-    edges::Edges, identity::HostIdentity, minute::MinuteState, observe::Ring, outbox::Outbox,
-    selftest::SelfTest, state::StateFile, sweep_time::SweepTimes, watch::Watch,
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
@@ -76,11 +90,11 @@ use crate::{
     },
     geo::{CountryCode, locator::Locator},
     policy::PolicySet,
-    probe::{Probe, ProbeError, ProbeSettings, Reading, links::Links},
+    probe::{DirectoryLock, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links},
     process::{Owners, sockets::Older},
     record::{
         Context, Origin,
-        lifecycle::{self, Event},
+        lifecycle::{Event, Resumed},
         person::Style,
         writer::{OpenError, STOP_GRACE, Writer, WriterSettings},
     },
@@ -88,6 +102,9 @@ use crate::{
 
 /// Sweeps per second: one. Every flow is seen within it, whatever happens to events.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Programs run for microseconds: after this long, all that began before have ended.
+const TURN: Duration = Duration::from_millis(20);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -140,6 +157,17 @@ struct App {
     conditions: HashMap<String, String>,
     condition_since: HashMap<String, KernelTime>,
     warned_age: HashSet<String>,
+    commits: Commits,
+    boot: Arc<str>,
+    /// When this process began to watch.
+    born: KernelTime,
+    /// For the start record.
+    resumed: Option<Resumed>,
+    /// A sweep has just been taken.
+    swept: bool,
+    save_state_due: bool,
+    /// Nobody else works with the run directory.
+    _lock: Option<DirectoryLock>,
 }
 
 /// Whose sockets are observed.
@@ -170,13 +198,37 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         host_uid: identity.host_uid.clone(),
         country_name: |code: CountryCode| code.name(),
     };
+    let (lock, run_state) = open_run_dir(&config)?;
+    let (left, unreadable) = match run_state.as_ref().map(RunState::load) {
+        Some(Ok(left)) => (left, None),
+        Some(Err(reason)) => {
+            tracing::error!(reason, "what the agent before left cannot be used");
+            (None, Some(reason))
+        }
+        None => (None, None),
+    };
+    // Numbers go on across boots, everything else in it is of one.
+    let last_sequence = left.as_ref().map_or(0, |left| left.ledger.sequence);
+    let left = left.filter(|left| left.ledger.boot == identity.boot);
+    let before = Before {
+        committed: left.as_ref().map(|left| {
+            let cards = left.ledger.edges.edges.iter();
+            let sent = cards.map(|edge| (edge.index, edge.name.to_string(), edge.nic.bytes)).collect();
+            (left.ledger.written, sent)
+        }),
+        unreadable,
+        mark: saved.mark.clone(),
+        boot: identity.boot.as_str().into(),
+        booted: identity.booted,
+    };
+
     let (writer, started) = Writer::spawn(
         WriterSettings {
             file: config.records.file.clone(),
             stdout: config.records.stdout,
             queue_bytes: WriterSettings::QUEUE_BYTES,
             instance: format!("{}-{}", &identity.boot[..8.min(identity.boot.len())], std::process::id()),
-            sequence_floor: saved.sequence,
+            sequence_floor: saved.sequence.max(last_sequence),
         },
         origin.clone(),
     )
@@ -202,7 +254,8 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
     // Names first: the table of processes is complete when the first packet is counted.
     let older = Older::scan();
     let owners = Owners::new(&cgroup.path);
-    let probe = Probe::start(&probe_settings).map_err(|error| {
+    let born = KernelTime::now();
+    let probe = Probe::start(&probe_settings, commit::committed(left.as_ref())).map_err(|error| {
         let exit = match error {
             ProbeError::NotPermitted => Exit::NotPermitted,
             ProbeError::Cgroup { .. } | ProbeError::Required { .. } | ProbeError::Load(_) => {
@@ -255,7 +308,20 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         origin,
         databases,
         state,
+        commits: Commits::new(run_state),
+        boot: identity.boot.as_str().into(),
+        born,
+        resumed: None,
+        swept: false,
+        save_state_due: false,
+        _lock: lock,
     };
+    if !app.probe.is_pinned() {
+        app.commits = Commits::new(None);
+    }
+    if let Some(left) = left {
+        app.resume(left);
+    }
     tracing::info!(
         cgroup = %cgroup.path.display(),
         private_cgroup = cgroup.private,
@@ -265,11 +331,11 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         policy_hash = %app.policies.hash(),
         "watching"
     );
-    app.serve().await
+    app.serve(&before).await
 }
 
 impl App {
-    async fn serve(&mut self) -> Result<(), Failure> {
+    async fn serve(&mut self, before: &Before) -> Result<(), Failure> {
         let mut links = Links::connect()?;
         self.follow_links(&links).await;
         self.probe.remove_strangers();
@@ -296,10 +362,13 @@ impl App {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
         self.record_start();
+        self.record_gap(before, &links.list().await.unwrap_or_default());
+        self.commit();
+        self.save_state();
         service::tell(&[NotifyState::Ready]);
 
         let reason = loop {
-            let due = self.next_wait();
+            let due = [self.next_wait(), self.next_commit()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 _ = terminate.recv() => break "SIGTERM",
@@ -329,6 +398,7 @@ impl App {
                 Some(path) = file_changes.recv() => self.reload_database(&path).await,
                 Some(query) = queries.recv() => self.answer(query),
             }
+            self.commit_when_due();
         };
         tracing::info!(reason, "stopping");
         service::tell(&[NotifyState::Stopping]);
@@ -342,19 +412,31 @@ impl App {
         // bytes without slot to the second.
         self.take_waiting(KernelTime(u64::MAX));
         self.sweep(links).await;
+        self.commit();
+        // Whatever program still counted for a slot or map that was just turned away from has ended by then.
+        tokio::time::sleep(TURN).await;
         self.sweep(links).await;
-        let now = KernelTime::now();
-        let transitions = self.episodes.stop(now);
-        self.publish(transitions);
+        self.commit();
+        let counting_continues = self.probe.is_pinned();
+        // Who goes on counting does not end what goes on: the next agent has the episode with its id.
+        if !counting_continues {
+            let transitions = self.episodes.stop(KernelTime::now());
+            self.publish(transitions);
+        }
         self.record_minute(WallTime::now());
         let transitions = self.findings.stop();
         self.publish_coverage(transitions);
-        let record =
-            lifecycle::lifecycle(&self.context(), Event::Stop { reason: reason.to_owned(), drained: true });
-        self.outbox.send(record, None);
+        let stop = Event::Stop {
+            reason: reason.to_owned(),
+            drained: true,
+            counting_continues,
+            open_episodes: self.episodes.open().count() as u64,
+        };
+        self.record_event(stop);
+        self.commit();
         match tokio::time::timeout(STOP_GRACE, self.outbox.stop()).await {
             Ok(health) => {
-                self.state.save(&self.exceptions, health.accepted_sequence);
+                self.save_state();
                 match health.degraded {
                     None => tracing::info!("every record is on disk"),
                     Some(degraded) => {
@@ -380,6 +462,26 @@ fn episode_settings(config: &Config) -> EpisodeSettings {
         update_every: config.alert.update,
         quiet: config.alert.quiet,
         ..EpisodeSettings::default()
+    }
+}
+
+/// Where one agent leaves what the next one needs. Without it the agent works, and a restart has a gap.
+fn open_run_dir(config: &Config) -> Result<(Option<DirectoryLock>, Option<RunState>), Failure> {
+    let directory = &config.agent.run_dir;
+    if config.agent.pin_dir.is_none() {
+        return Ok((None, None));
+    }
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
+    let lock = made
+        .map_err(|error| PinError::Unusable { path: directory.clone(), error })
+        .and_then(|()| DirectoryLock::take(directory));
+    match lock {
+        Ok(lock) => Ok((Some(lock), Some(RunState::new(directory)))),
+        Err(error @ PinError::InUse { .. }) => Err(Failure::new(Exit::Failure, error)),
+        Err(error @ PinError::Unusable { .. }) => {
+            tracing::error!(%error, "no run directory: what was counted while the agent is away will have a gap");
+            Ok((None, None))
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
 
 use homeport_ebpf::{
     aside::{
-        AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_OVERFLOW, CLASS_PACKET, CLASS_TIME_WAIT,
-        CLASS_TUNNEL,
+        AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_KERNEL, CLASS_OVERFLOW, CLASS_PACKET,
+        CLASS_TIME_WAIT, CLASS_TUNNEL,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
@@ -132,6 +132,7 @@ impl App {
         if now.since(self.minute.started) >= self.config.records.interval {
             self.record_minute(WallTime::now());
         }
+        self.swept = true;
     }
 
     /// Reads the kernel's counters and takes what grew, in portions: all readings of 100,000 flows at once would be
@@ -152,7 +153,7 @@ impl App {
             for reading in readings.drain(..) {
                 self.take_reading(&reading, now);
             }
-            next = result?;
+            next = result;
         }
         self.readings = readings;
         let started = SweepTime::now();
@@ -206,7 +207,8 @@ impl App {
             volume: reading.volume,
             first_seen: KernelTime(cold.first_ns),
             seen: now,
-            pre_existing: older.is_some(),
+            // What was counted from its first packet on has nothing missing, whichever agent was there.
+            pre_existing: older.is_some() && (cold.first_ns >= self.born.0 || !self.probe.is_resumed()),
             closed: reading.closed,
         };
         let elsewhere = match (cold.netns, self.own_netns) {
@@ -226,7 +228,7 @@ impl App {
             return;
         }
         let (key, volume) = (observation.key.clone(), observation.volume);
-        let approved = self.take_observation(observation, now);
+        let approved = self.take_observation(observation, reading.resumed, now);
         self.probe.set_quiet(reading.slot, reading.generation, approved);
         self.correct_owner(reading, key, volume);
     }
@@ -276,14 +278,20 @@ impl App {
             CLASS_TUNNEL => {
                 (Actor::Kernel(tunnel_name(protocol).into()), Sensor::Interface, Initiator::Unknown)
             }
+            CLASS_KERNEL => {
+                let initiator =
+                    if protocol == Protocol::TCP { Initiator::Remote } else { Initiator::Unknown };
+                (kernel_actor(protocol), Sensor::Interface, initiator)
+            }
             CLASS_FORWARDED => (Actor::Forwarded, Sensor::Interface, Initiator::Unknown),
             CLASS_PACKET => (Actor::PacketSocket, Sensor::Interface, Initiator::Unknown),
             CLASS_OVERFLOW => (Actor::Unowned, socket, Initiator::Unknown),
             _ => (Actor::Unowned, socket, Initiator::Unknown),
         };
         match key.class {
-            CLASS_CONTROL if key.inner == 0 => self.edges.attributed(0, volume.wire_bytes, true),
-            CLASS_OVERFLOW if key.inner == 0 => self.edges.attributed(0, volume.wire_bytes, false),
+            _ if key.inner != 0 => {}
+            CLASS_CONTROL | CLASS_KERNEL => self.edges.attributed(0, volume.wire_bytes, true),
+            CLASS_OVERFLOW => self.edges.attributed(0, volume.wire_bytes, false),
             _ => {}
         }
         let owner = Owner { actor, workload: Workload::default(), quality: Quality::Unknown };
@@ -305,15 +313,15 @@ impl App {
             pre_existing: false,
             closed: false,
         };
-        self.take_observation(observation, now);
+        self.take_observation(observation, false, now);
     }
 
-    /// Counts, judges, alerts. Returns whether the flow is approved.
-    fn take_observation(&mut self, observation: Observation, now: KernelTime) -> bool {
+    /// Counts, judges, alerts. Returns whether the flow is approved. `resumed`: an agent before this one knew it.
+    fn take_observation(&mut self, observation: Observation, resumed: bool, now: KernelTime) -> bool {
         let (locator, policies, exceptions) = (&self.locator, &self.policies, &mut self.exceptions);
         let wall = WallTime::now();
         let remote = observation.key.remote;
-        let judged = self.table.observe(observation, |observation| {
+        let mut judged = self.table.observe(observation, |observation| {
             let located = Arc::new(locator.locate(observation.key.remote));
             let subject = Subject {
                 owner: &observation.key.owner,
@@ -327,6 +335,8 @@ impl App {
             let judgement = exceptions.judge(&**policies, &subject, observation.volume, wall);
             Assessment { located, judgement: Arc::new(judgement) }
         });
+        // The row of the flow is new, but the conversation is not: its acknowledgements are no attempt to connect.
+        judged.had_payload |= resumed;
         let approved = judged.assessment.judgement.verdict == Verdict::Approved;
         if approved {
             if judged.is_new {
@@ -413,6 +423,17 @@ const fn tunnel_name(protocol: Protocol) -> &'static str {
         47 => "gre",
         50 => "esp",
         _ => "tunnel",
+    }
+}
+
+/// The part of the kernel that makes packets of a protocol without a socket.
+fn kernel_actor(protocol: Protocol) -> Actor {
+    match protocol {
+        Protocol::TCP => Actor::Kernel("tcp".into()),
+        Protocol::ICMP | Protocol::ICMPV6 => Actor::Kernel("icmp".into()),
+        Protocol(2) => Actor::Kernel("igmp".into()),
+        // What it puts into a tunnel of its own accord: keys, questions for addresses.
+        _ => Actor::Kernel(tunnel_name(protocol).into()),
     }
 }
 

@@ -3,10 +3,15 @@
 //! The loop never waits for the disk: it hands records to a task that does. When that task is stuck behind a disk
 //! that hangs (not one that fails: the writer answers then), a bounded number of batches waits; beyond it,
 //! updates and intervals are dropped and counted, opens and closes are kept.
+//!
+//! *Commit, then publish*: a record gets its number when it is made, and is handed on only when the commit that
+//! knows of it has been written (see `run_state`). An agent that is killed in between owes it, and its successor
+//! hands on the very same line, unless it is in the file.
 
 use std::{
     collections::VecDeque,
     io::Write as _,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,8 +24,8 @@ use tokio::{
 };
 
 use crate::record::{
-    Priority, Record,
-    writer::{AppendError, Health, Writer},
+    Line, Numbering, Priority, Record,
+    writer::{AppendError, Health, Writer, tail},
 };
 
 /// Batches between the loop and the task.
@@ -38,7 +43,7 @@ pub(super) struct Told {
     pub(super) confirm: Option<oneshot::Sender<bool>>,
 }
 
-type Item = (Record, Option<Told>);
+type Item = (Arc<Line>, Option<Told>);
 
 enum Command {
     Item(Box<Item>),
@@ -48,6 +53,11 @@ enum Command {
 
 pub(super) struct Outbox {
     commands: mpsc::Sender<Command>,
+    numbering: Numbering,
+    /// Made, and not yet committed.
+    staged: VecDeque<Item>,
+    /// Made, and not yet known to be on disk: what the next agent would owe.
+    owed: VecDeque<Arc<Line>>,
     /// What found no place and must not be lost. As many as there are episodes and events of the agent.
     kept: VecDeque<Item>,
     dropped: Arc<AtomicU64>,
@@ -58,32 +68,73 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn start(writer: Writer) -> Self {
         let (commands, inbox) = mpsc::channel(WAITING_BATCHES);
-        let health = writer.health();
+        let (health, numbering) = (writer.health(), writer.numbering());
         let task = Some(tokio::spawn(forward(writer, inbox)));
-        Self { commands, kept: VecDeque::new(), dropped: Arc::new(AtomicU64::new(0)), health, task }
+        Self {
+            commands,
+            numbering,
+            staged: VecDeque::new(),
+            owed: VecDeque::new(),
+            kept: VecDeque::new(),
+            dropped: Arc::new(AtomicU64::new(0)),
+            health,
+            task,
+        }
     }
 
+    /// Lines that an agent before this one made and may not have written: those that are not at the end of the
+    /// `file` come first. Without a file nobody can know, and all of them are written; readers drop repetitions.
+    pub(super) fn resume(&mut self, lines: Vec<Arc<Line>>, file: Option<&Path>) {
+        let written = file.map(tail::sequences).unwrap_or_default();
+        for line in lines.into_iter().filter(|line| !written.contains(&line.sequence)) {
+            self.owed.push_back(Arc::clone(&line));
+            self.staged.push_back((line, None));
+        }
+    }
+
+    /// Gives the record its number. It waits for [`Self::publish`].
     pub(super) fn send(&mut self, record: Record, told: Option<Told>) {
+        let keep = record.priority() == Priority::Transition;
+        // Only this task fills the channel, so what has a place now has one later.
+        let waiting = self.staged.len() + self.kept.len();
+        if !keep && self.commands.capacity() <= waiting {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        if let Some(line) = self.numbering.line(record).map(Arc::new) {
+            self.owed.push_back(Arc::clone(&line));
+            self.staged.push_back((line, told));
+        }
+    }
+
+    /// Whether there is anything to commit and publish.
+    pub(super) fn is_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
+    /// Number of the last record that was made.
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.numbering.last()
+    }
+
+    /// What may not be on disk.
+    pub(super) fn owed(&mut self) -> Vec<Arc<Line>> {
+        let accepted = self.health.borrow().accepted_sequence;
+        while self.owed.front().is_some_and(|line| line.sequence <= accepted) {
+            self.owed.pop_front();
+        }
+        self.owed.iter().cloned().collect()
+    }
+
+    /// The commit that knows of them is written: hands records on.
+    pub(super) fn publish(&mut self) {
+        self.kept.append(&mut self.staged);
         while let Some(item) = self.kept.pop_front() {
             if let Err(error) = self.commands.try_send(Command::Item(Box::new(item))) {
                 if let Command::Item(item) = error.into_inner() {
                     self.kept.push_front(*item);
                 }
                 break;
-            }
-        }
-        let keep = record.priority() == Priority::Transition;
-        let command = Command::Item(Box::new((record, told)));
-        let refused = if self.kept.is_empty() {
-            self.commands.try_send(command).err().map(|e| e.into_inner())
-        } else {
-            Some(command)
-        };
-        if let Some(Command::Item(item)) = refused {
-            if keep {
-                self.kept.push_back(*item);
-            } else {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -106,6 +157,7 @@ impl Outbox {
 
     /// Everything is written; the answer says whether it is durable.
     pub(super) async fn stop(&mut self) -> Health {
+        self.publish();
         for item in std::mem::take(&mut self.kept) {
             let _ = self.commands.send(Command::Item(Box::new(item))).await;
         }
@@ -124,13 +176,13 @@ async fn forward(writer: Writer, mut inbox: mpsc::Receiver<Command>) -> Health {
         if inbox.recv_many(&mut commands, 256).await == 0 {
             break;
         }
-        let mut records = Vec::new();
+        let mut lines = Vec::new();
         let mut told = Vec::new();
         let (mut reopen, mut stop) = (false, false);
         for command in commands.drain(..) {
             match command {
                 Command::Item(item) => {
-                    records.push(item.0);
+                    lines.push(Arc::unwrap_or_clone(item.0));
                     told.extend(item.1);
                 }
                 Command::Reopen => reopen = true,
@@ -140,8 +192,8 @@ async fn forward(writer: Writer, mut inbox: mpsc::Receiver<Command>) -> Health {
         if reopen {
             writer.reopen().await;
         }
-        if !records.is_empty() {
-            let result = writer.append(records).await;
+        if !lines.is_empty() {
+            let result = writer.append(lines).await;
             tell(told, result.as_ref().err());
         }
         if stop {

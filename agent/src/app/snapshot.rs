@@ -55,6 +55,7 @@ pub struct FlowsSnapshot {
     rows: usize,
     counters: TableCounters,
     overflow: Vec<(Class, Tally)>,
+    retired: Tally,
     totals: Tally,
     losses: Vec<LossRow>,
     interfaces: Vec<(u32, Edge)>,
@@ -77,6 +78,7 @@ pub struct FlowsView {
     pub rows: u64,
     pub table: TableRow,
     pub overflow: Vec<ClassRow>,
+    pub retired: VolumeRow,
     pub totals: VolumeRow,
     pub losses: Vec<LossRow>,
     pub interfaces: Vec<InterfaceRow>,
@@ -297,6 +299,7 @@ impl App {
             rows: self.table.len(),
             counters: self.table.counters(),
             overflow: self.table.overflow().iter().map(|(class, tally)| (class.clone(), *tally)).collect(),
+            retired: self.table.evicted(),
             totals: self.table.totals().sum(),
             losses: CAUSES
                 .iter()
@@ -347,6 +350,7 @@ impl FlowsSnapshot {
                     volume: volume_row(tally.volume),
                 })
                 .collect(),
+            retired: volume_row(self.retired.volume),
             totals: volume_row(self.totals.volume),
             losses: self.losses,
             interfaces: self.interfaces.iter().map(|(index, edge)| interface_row(*index, edge)).collect(),

@@ -1,4 +1,4 @@
-//! What outlives a restart: how much of each exception is used, and the last record number.
+//! What outlives a boot: how much of each exception is used, the last record number, and when an agent was there.
 //!
 //! A small JSON file, written whole, synced and renamed. When it cannot be written the agent goes on and says so:
 //! an exception may then be refilled by a restart.
@@ -23,6 +23,20 @@ pub(super) struct Saved {
     pub(super) sequence: u64,
     /// Wire bytes used, by exception id.
     pub(super) exceptions: BTreeMap<String, u64>,
+    /// When an agent was last there.
+    #[serde(default)]
+    pub(super) mark: Option<Mark>,
+}
+
+/// When an agent was there, written about once a minute and at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// Boot id.
+    pub(super) boot: String,
+    /// Nanoseconds since 1970.
+    pub(super) time: i64,
+    /// Whether counting was to go on without it.
+    pub(super) pinned: bool,
 }
 
 const SCHEMA: u32 = 1;
@@ -64,7 +78,7 @@ impl StateFile {
     }
 
     /// Writes what changed since the last time.
-    pub(super) fn save(&mut self, exceptions: &ExceptionLedger, sequence: u64) {
+    pub(super) fn save(&mut self, exceptions: &ExceptionLedger, sequence: u64, mark: Mark) {
         let saved = Saved {
             schema: SCHEMA,
             sequence,
@@ -72,6 +86,7 @@ impl StateFile {
                 .snapshot()
                 .map(|(id, _)| (id.to_owned(), exceptions.used_bytes(id)))
                 .collect(),
+            mark: Some(mark),
         };
         if self.last.as_ref() == Some(&saved) {
             return;
@@ -113,9 +128,10 @@ mod tests {
         assert_eq!(state.load(), Saved::default());
         let mut exceptions = ExceptionLedger::new();
         exceptions.add(&"EX-1".into(), 4711);
-        state.save(&exceptions, 42);
+        let mark = Mark { boot: "b".to_owned(), time: 7, pinned: true };
+        state.save(&exceptions, 42, mark.clone());
         let saved = StateFile::open(directory.path()).load();
-        assert_eq!((saved.sequence, saved.exceptions["EX-1"]), (42, 4711));
+        assert_eq!((saved.sequence, saved.exceptions["EX-1"], saved.mark), (42, 4711, Some(mark)));
         for bytes in [&b""[..], b"{", b"[]", b"{\"schema\":9,\"sequence\":1,\"exceptions\":{}}"] {
             fs::write(directory.path().join("state.json"), bytes).expect("write");
             assert_eq!(state.load(), Saved::default());

@@ -131,7 +131,7 @@ fn kernel(report: &mut Report) {
 
 /// Loads and attaches for a moment what `run` would, because a table of versions does not know this kernel.
 fn programs(report: &mut Report, settings: &ProbeSettings) {
-    match Probe::start(settings) {
+    match Probe::start(settings, None) {
         Ok(probe) => {
             for status in probe.status() {
                 let program = status.program;

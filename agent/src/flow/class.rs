@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     flow::{Actor, Owner, Volume},
     geo::{CountryCode, Location},
@@ -12,7 +14,7 @@ use crate::{
 };
 
 /// What kind of sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum OwnerClass {
     /// A user-space process.
     Process,
@@ -51,7 +53,7 @@ impl OwnerClass {
 }
 
 /// A location without its details: what totals and episodes are grouped by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Place {
     /// A country.
     Country(CountryCode),
@@ -127,7 +129,7 @@ impl fmt::Display for Place {
 }
 
 /// A verdict without its details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum VerdictClass {
     /// It may.
     Approved,
@@ -158,7 +160,7 @@ impl VerdictClass {
 }
 
 /// One cell of the totals.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Class {
     /// Who, as a class.
     pub owner: OwnerClass,
@@ -169,7 +171,7 @@ pub struct Class {
 }
 
 /// Bytes of a cell, with the part of them that carried no data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Everything.
     pub volume: Volume,
@@ -195,7 +197,7 @@ impl Tally {
 }
 
 /// Bytes per class, in a stable order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals(BTreeMap<Class, Tally>);
 
 impl Totals {

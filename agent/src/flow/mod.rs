@@ -9,10 +9,12 @@ pub mod table;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::KernelTime;
 
 /// Bytes and packets that left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     /// Layer 3 bytes as segmented on the wire, retransmissions included: they add up to the NIC's counter.
     pub wire_bytes: u64,
@@ -37,7 +39,7 @@ impl Volume {
 }
 
 /// A process, as exactly as it could be known.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Process {
     /// Process id (thread group) in the host's pid namespace.
     pub pid: u32,
@@ -56,7 +58,7 @@ pub struct Process {
 }
 
 /// The workload a process belongs to, read from its cgroup.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Workload {
     /// cgroup2 path from the root, such as `/system.slice/nginx.service`.
     pub cgroup: Option<Arc<str>>,
@@ -67,7 +69,7 @@ pub struct Workload {
 }
 
 /// What sends.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Actor {
     /// A user-space process.
     Process(Process),
@@ -82,7 +84,7 @@ pub enum Actor {
 }
 
 /// How the owner of a socket was established.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Quality {
     /// Nobody could be named.
     Unknown,
@@ -107,7 +109,7 @@ impl Quality {
 }
 
 /// Who sends: the actor, its workload, and how well it is known.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// What sends.
     pub actor: Actor,
@@ -153,7 +155,7 @@ impl Owner {
 }
 
 /// Who opened the conversation. Data leaves either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Initiator {
     /// We connected, or sent first.
     Local,
@@ -175,7 +177,7 @@ impl Initiator {
 }
 
 /// IP protocol number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Protocol(pub u8);
 
 impl Protocol {

@@ -335,6 +335,16 @@ impl FlowTable {
         std::mem::take(&mut self.interval)
     }
 
+    /// Bytes per class since the last [`Self::take_interval`].
+    pub const fn interval(&self) -> &Totals {
+        &self.interval
+    }
+
+    /// Goes on with an interval that an agent before this one began.
+    pub fn restore_interval(&mut self, interval: Totals) {
+        self.interval = interval;
+    }
+
     /// Bytes per class since start.
     pub const fn totals(&self) -> &Totals {
         &self.totals

@@ -41,11 +41,12 @@ mod fixture;
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
-use crate::clock::WallTime;
+use crate::{clock::WallTime, fixed_text::FixedText};
 
 /// An ISO 3166-1 alpha-2 code, upper case (and `XK`, which databases use for Kosovo).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CountryCode([u8; 2]);
 
 /// Not a country code.
@@ -87,7 +88,7 @@ impl fmt::Debug for CountryCode {
 }
 
 /// Why a location is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum UnknownReason {
     /// No database has a record for the address.
     NoRecord,
@@ -109,7 +110,7 @@ impl UnknownReason {
 }
 
 /// Where a destination is, as far as the network can tell.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Location {
     /// A country.
     Country(CountryCode),
@@ -168,7 +169,7 @@ impl fmt::Display for Location {
 }
 
 /// An IPv4 address inside an IPv6 one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Via {
     /// `::ffff:a.b.c.d`
     Mapped,
@@ -193,7 +194,7 @@ impl Via {
 }
 
 /// A database as evidence names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DatabaseId {
     /// File name, or `embedded DB-IP Lite Country`.
     pub name: Arc<str>,
@@ -206,16 +207,16 @@ pub struct DatabaseId {
 }
 
 /// What said so.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Source {
     /// A `[[site]]` of the configuration.
     Site,
     /// An `[[override]]` of the configuration, with its reason.
     Override(Arc<str>),
     /// A special range of the address registries, with its name and RFC.
-    SpecialRange(&'static str),
+    SpecialRange(#[serde(deserialize_with = "crate::fixed_text::one")] FixedText),
     /// The built-in list of anycast networks, or an `is_anycast` flag of a database.
-    Anycast(&'static str),
+    Anycast(#[serde(deserialize_with = "crate::fixed_text::one")] FixedText),
     /// A database.
     Database(Arc<DatabaseId>),
     /// Nothing did.
@@ -223,7 +224,7 @@ pub enum Source {
 }
 
 /// One database's answer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Answer {
     /// Which database.
     pub database: Arc<DatabaseId>,
@@ -236,7 +237,7 @@ pub struct Answer {
 }
 
 /// Autonomous system of an address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AutonomousSystem {
     /// Number.
     pub number: u32,
@@ -245,7 +246,7 @@ pub struct AutonomousSystem {
 }
 
 /// Why a location is what it is: everything a later reader needs to judge again.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Evidence {
     /// The address that was looked up: the embedded IPv4 address where there is one.
     pub looked_up: IpAddr,
@@ -262,7 +263,7 @@ pub struct Evidence {
 }
 
 /// A location with its evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Located {
     /// Where.
     pub location: Location,

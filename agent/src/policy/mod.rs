@@ -16,8 +16,11 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     clock::WallTime,
+    fixed_text::FixedText,
     flow::{Initiator, Owner, Protocol},
     geo::Located,
 };
@@ -63,7 +66,7 @@ pub struct Subject<'a> {
 }
 
 /// Which rule was broken. The word of each is part of the record format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Rule {
     /// The country, site or network is on a deny list.
     Denied,
@@ -106,7 +109,7 @@ impl fmt::Display for Rule {
 }
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Severity {
     /// Worth knowing.
     Low,
@@ -140,12 +143,13 @@ pub enum Verdict {
 }
 
 /// A policy as a record names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PolicyId {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// The preset it is built on, if any.
-    pub preset: Option<&'static str>,
+    #[serde(deserialize_with = "crate::fixed_text::optional")]
+    pub preset: Option<FixedText>,
     /// SHA-256 over the effective policy set, 64 hexadecimal digits: equal hashes judge equally.
     pub hash: Arc<str>,
 }

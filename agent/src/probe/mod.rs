@@ -11,6 +11,7 @@
 //! | `cleanup` | the end of counting: nothing stays behind |
 //! | `slots` | readings of the counters, and how slots are taken back |
 //! | `reclaim` | when they are, if they only fell silent |
+//! | `baselines` | what has been read of each slot, for the agent after this one |
 //! | `frames` | counters of interfaces |
 //! | `rings` | events |
 //! | `known` | destinations the programs are silent about |
@@ -20,6 +21,7 @@
 //! | `btf` | where this kernel keeps the few fields that the programs read |
 //! | `sys` | the system calls that aya does not wrap (all unsafe code of the agent) |
 
+mod baselines;
 pub mod btf;
 mod cleanup;
 pub mod edge;
@@ -51,9 +53,19 @@ use aya::{
 };
 use homeport_ebpf::{
     aside::{AsideKey, AsideValue},
+    layout,
     loss::{LOSS_CAUSES, LossCell},
 };
 
+use self::{
+    baselines::Baselines,
+    hooks::{Cgroup, Hooks},
+    load::{load_program, map_fd, take_ring},
+    pins::{Pins, Scale, Set, SetState},
+    programs::{Kind, PROGRAMS, Program, ProgramStatus, State},
+    slots::Slots,
+    sys::{LiveSettings, objects::open_pinned},
+};
 pub use self::{
     cleanup::{Removed, cleanup},
     error::ProbeError,
@@ -62,15 +74,10 @@ pub use self::{
     pins::{DirectoryLock, PinError},
     slots::Reading,
 };
-use self::{
-    hooks::{Cgroup, Hooks},
-    load::{load_program, map_fd, take_ring},
-    pins::{Pins, Scale, Set, SetState},
-    programs::{Kind, PROGRAMS, Program, ProgramStatus, State},
-    slots::Slots,
-    sys::LiveSettings,
+use crate::{
+    clock::{KernelTime, Synchronized},
+    flow::Volume,
 };
-use crate::clock::{KernelTime, Synchronized};
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -96,13 +103,30 @@ pub struct Asides {
     pub entries: Vec<(AsideKey, AsideValue)>,
 }
 
+/// What an earlier agent had committed when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its last epoch.
+    pub epoch: u64,
+    /// Its maps, by [`Probe::maps`].
+    pub maps: u64,
+    /// The aside map that it had read in that epoch, and may not have emptied.
+    pub aside: Option<u32>,
+}
+
 /// What was found of an earlier agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Nothing: counting begins with this agent.
     Fresh,
     /// Maps in which counting went on, and goes on.
-    Resumed,
+    Resumed {
+        /// Readings go on exactly where the last commit ended. Otherwise there was no commit for these maps, and
+        /// they go on where they were read last, which may not have been recorded.
+        exact: bool,
+        /// What was counted since.
+        away: Volume,
+    },
     /// Maps that cannot be gone on with: why. They were removed.
     Unusable(String),
 }
@@ -116,6 +140,10 @@ pub struct Probe {
     unpinned: Option<String>,
     origin: Origin,
     slots: Slots,
+    /// Tells these maps from any others.
+    maps: u64,
+    /// The aside map that was read since the last commit.
+    aside: Option<u32>,
     live: LiveSettings,
     flow_events: RingBuf<MapData>,
     host_events: RingBuf<MapData>,
@@ -125,12 +153,13 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Loads and attaches everything but the interface programs.
+    /// Loads and attaches everything but the interface programs. With pins it goes on from what an earlier agent
+    /// had `committed`.
     ///
     /// # Errors
     ///
     /// [`ProbeError`] when a required program is refused, the rights are missing, or another agent has the pins.
-    pub fn start(settings: &ProbeSettings) -> Result<Self, ProbeError> {
+    pub fn start(settings: &ProbeSettings, committed: Option<Committed>) -> Result<Self, ProbeError> {
         let (pins, unpinned) = match settings.pin_dir.as_deref().map(Pins::open) {
             Some(Ok(pins)) => (Some(pins), None),
             None => (None, None),
@@ -138,7 +167,7 @@ impl Probe {
             Some(Err(error @ PinError::Unusable { .. })) => (None, Some(error.to_string())),
             Some(Err(error @ PinError::InUse { .. })) => return Err(error.into()),
         };
-        let mut probe = Self::open(settings, pins)?;
+        let mut probe = Self::open(settings, pins, committed)?;
         probe.unpinned = unpinned;
         let result = probe.attach_all(settings);
         if result.is_err()
@@ -157,7 +186,7 @@ impl Probe {
     ///
     /// [`ProbeError`] when a program is refused, or the rights are missing.
     pub fn load(settings: &ProbeSettings) -> Result<Self, ProbeError> {
-        let mut probe = Self::open(settings, None)?;
+        let mut probe = Self::open(settings, None, None)?;
         let btf = Btf::from_sys_fs().ok();
         for program in PROGRAMS {
             load_program(&mut probe.ebpf, program, btf.as_ref())
@@ -166,7 +195,11 @@ impl Probe {
         Ok(probe)
     }
 
-    fn open(settings: &ProbeSettings, pins: Option<Pins>) -> Result<Self, ProbeError> {
+    fn open(
+        settings: &ProbeSettings,
+        pins: Option<Pins>,
+        committed: Option<Committed>,
+    ) -> Result<Self, ProbeError> {
         let cgroup = File::open(&settings.cgroup)
             .map_err(|error| ProbeError::Cgroup { path: settings.cgroup.clone(), error })?;
         let cgroup = Cgroup { path: settings.cgroup.clone(), directory: cgroup };
@@ -177,7 +210,7 @@ impl Probe {
                 .map_err(|error| ProbeError::Map { map: "own network namespace", error })?,
         };
         let pinning = |error| ProbeError::Map { map: "pinned maps", error };
-        let (origin, mut set) = match &pins {
+        let (mut origin, mut set) = match &pins {
             Some(pins) => find_set(pins, scale).map_err(pinning)?,
             None => (Origin::Fresh, None),
         };
@@ -193,19 +226,54 @@ impl Probe {
         let (mut ebpf, namespaces) = load::open(settings, directory.as_deref())?;
         let cpus =
             aya::util::nr_cpus().map_err(|(_, error)| ProbeError::Map { map: "per-CPU maps", error })?;
-        let slots = match set {
-            Some(_) => Slots::resume(map_fd(&ebpf, "SLOTS")?, settings.slots),
-            None => Slots::new(map_fd(&ebpf, "SLOTS")?, map_fd(&ebpf, "FREE")?, settings.slots),
-        }
-        .map_err(|error| ProbeError::Map { map: "SLOTS", error })?;
+        let live = LiveSettings::new(map_fd(&ebpf, "LIVE")?)
+            .map_err(|error| ProbeError::Map { map: "LIVE", error })?;
+        let slot_maps = |ebpf| -> Result<_, ProbeError> {
+            Ok((map_fd(ebpf, "SLOTS")?, map_fd(ebpf, "INDEX")?, map_fd(ebpf, "FREE")?))
+        };
+        let in_slots = |error| ProbeError::Map { map: "SLOTS", error };
+        let (array, index, free) = slot_maps(&ebpf)?;
+        let maps = directory.as_ref().map_or(Ok(0), |path| pins::identity(path)).map_err(pinning)?;
+        let baselines = match &directory {
+            Some(path) => Some(open_pinned(&path.join(layout::BASELINES.name)).map_err(pinning)?),
+            None => None,
+        };
+        let slots = match (&set, &baselines) {
+            (Some(_), Some(map)) => {
+                let committed = committed.filter(|committed| committed.maps == maps);
+                let epoch = committed.map(|committed| committed.epoch);
+                let saved = Baselines::resume(map.as_fd(), settings.slots, epoch).map_err(in_slots)?;
+                let (slots, found) =
+                    Slots::resume(array, index, free, settings.slots, saved).map_err(in_slots)?;
+                if found.uncertain > 0 {
+                    tracing::warn!(
+                        slots = found.uncertain,
+                        "slots that were just being put back may be out of use until the maps are made anew"
+                    );
+                }
+                // What was read and committed, but not emptied. The map in use was emptied before it was.
+                if let Some(idle) = committed.and_then(|committed| committed.aside)
+                    && idle == live.idle_aside()
+                {
+                    let map = map_fd(&ebpf, aside_name(idle))?;
+                    sys::clear::<AsideKey, AsideValue>(map)
+                        .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
+                }
+                origin = Origin::Resumed { exact: committed.is_some(), away: found.away };
+                slots
+            }
+            (None, Some(map)) => {
+                let saved = Baselines::new(map.as_fd(), settings.slots).map_err(in_slots)?;
+                Slots::new(array, free, settings.slots, saved).map_err(in_slots)?
+            }
+            (_, None) => Slots::new(array, free, settings.slots, Baselines::none()).map_err(in_slots)?,
+        };
         if let (Some(pins), None) = (&pins, &set) {
             set = Some(pins.finish_set().map_err(pinning)?);
         }
         if let Some(set) = &set {
             tracing::debug!(set = set.number, ?origin, "maps");
         }
-        let live = LiveSettings::new(map_fd(&ebpf, "LIVE")?)
-            .map_err(|error| ProbeError::Map { map: "LIVE", error })?;
         let known_generation = live.next_known_generation();
         let flow_events = take_ring(&mut ebpf, "FLOW_EVENTS")?;
         let host_events = take_ring(&mut ebpf, "HOST_EVENTS")?;
@@ -217,6 +285,8 @@ impl Probe {
             unpinned: None,
             origin,
             slots,
+            maps,
+            aside: None,
             live,
             flow_events,
             host_events,
@@ -294,6 +364,11 @@ impl Probe {
         &self.origin
     }
 
+    /// Whether counting went on from an earlier agent.
+    pub const fn is_resumed(&self) -> bool {
+        matches!(self.origin, Origin::Resumed { .. })
+    }
+
     /// Whether counting goes on when the agent ends.
     pub const fn is_pinned(&self) -> bool {
         self.pins.is_some()
@@ -353,18 +428,15 @@ impl Probe {
         now: KernelTime,
         ready: impl Fn(u32) -> bool,
         take: impl FnMut(Reading),
-    ) -> Result<Option<u32>, ProbeError> {
-        let maps = (map_fd(&self.ebpf, "INDEX")?, map_fd(&self.ebpf, "FREE")?);
-        self.slots
-            .sweep(maps, from, now, ready, take)
-            .map_err(|error| ProbeError::Map { map: "SLOTS", error })
+    ) -> Option<u32> {
+        self.slots.sweep(from, now, ready, take)
     }
 
     /// A whole sweep at once, for measurements.
     ///
     /// # Errors
     ///
-    /// As above.
+    /// When a map cannot be read or written.
     pub fn sweep_all(
         &mut self,
         now: KernelTime,
@@ -372,25 +444,65 @@ impl Probe {
     ) -> Result<Asides, ProbeError> {
         let mut next = Some(0);
         while let Some(from) = next {
-            next = self.sweep(from, now, |_| true, &mut take)?;
+            next = self.sweep(from, now, |_| true, &mut take);
         }
-        self.sweep_asides()
+        let asides = self.sweep_asides()?;
+        self.committed()?;
+        Ok(asides)
     }
 
-    /// What had no slot until the sweep before: two sweeps read everything.
+    /// What had no slot until the sweep before: two sweeps read everything. It is kept until the commit.
     ///
     /// # Errors
     ///
     /// When a map cannot be read.
     pub fn sweep_asides(&mut self) -> Result<Asides, ProbeError> {
+        let mut asides = Asides::default();
+        if self.aside.is_some() {
+            // The commit that would let it be emptied is late.
+            return Ok(asides);
+        }
         // The map that has been idle since the sweep before: every program that still saw it in use has ended, and
         // the slots of the same packets have been read, so that forwarded frames find their sockets counted.
-        let name = if self.live.idle_aside() == 0 { "ASIDE_0" } else { "ASIDE_1" };
-        let mut asides = Asides::default();
-        sys::drain(map_fd(&self.ebpf, name)?, |key: AsideKey, value| asides.entries.push((key, value)))
+        let idle = self.live.idle_aside();
+        let map = map_fd(&self.ebpf, aside_name(idle))?;
+        sys::read_all(map, |key: AsideKey, value| asides.entries.push((key, value)))
             .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
-        self.live.flip_aside();
+        if asides.entries.is_empty() {
+            self.live.flip_aside();
+        } else {
+            self.aside = Some(idle);
+        }
         Ok(asides)
+    }
+
+    /// The commit that has to be written next, if there is anything new in it.
+    pub const fn uncommitted(&self) -> Option<Committed> {
+        if self.slots.is_changed() || self.aside.is_some() { Some(self.next_commit()) } else { None }
+    }
+
+    /// The commit that would be written next.
+    pub const fn next_commit(&self) -> Committed {
+        Committed { epoch: self.slots.epoch(), maps: self.maps, aside: self.aside }
+    }
+
+    /// Everything that was read until now is committed: what had to be kept for that is let go, and a new epoch
+    /// begins.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be written. What was not let go is tried again with the next commit.
+    pub fn committed(&mut self) -> Result<(), ProbeError> {
+        let (index, free) = (map_fd(&self.ebpf, "INDEX")?, map_fd(&self.ebpf, "FREE")?);
+        self.slots.committed(index, free).map_err(|error| ProbeError::Map { map: "FREE", error })?;
+        if let Some(idle) = self.aside {
+            let map = map_fd(&self.ebpf, aside_name(idle))?;
+            sys::clear::<AsideKey, AsideValue>(map)
+                .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
+            self.aside = None;
+            self.live.flip_aside();
+        }
+        Ok(())
     }
 
     /// Stops or resumes events of a slot.
@@ -419,6 +531,10 @@ impl Probe {
     }
 }
 
+const fn aside_name(idx: u32) -> &'static str {
+    if idx == 0 { "ASIDE_0" } else { "ASIDE_1" }
+}
+
 /// The maps to go on with. Those of no use are removed, their links first.
 fn find_set(pins: &Pins, scale: Scale) -> io::Result<(Origin, Option<Set>)> {
     let Some(newest) = pins.sets()?.pop() else {
@@ -429,7 +545,10 @@ fn find_set(pins: &Pins, scale: Scale) -> io::Result<(Origin, Option<Set>)> {
         return Ok((Origin::Unusable("links without maps were pinned".to_owned()), None));
     };
     let reason = match newest.state(scale) {
-        SetState::Same => return Ok((Origin::Resumed, Some(newest))),
+        SetState::Same => {
+            let origin = Origin::Resumed { exact: false, away: Volume::default() };
+            return Ok((origin, Some(newest)));
+        }
         SetState::Other(_) => "the pinned maps are of another layout".to_owned(),
         SetState::Damaged(reason) => format!("the pinned maps are damaged: {reason}"),
     };

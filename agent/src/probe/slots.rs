@@ -2,13 +2,15 @@
 //!
 //! A *reading* is what a slot counted since the reading before. Readings are taken by the sweep each second and
 //! by events in between, from the same baseline, so each byte is read exactly once. How a slot changes hands
-//! without losing or doubling a byte is told in `homeport_ebpf::slot`.
+//! without losing or doubling a byte is told in `homeport_ebpf::slot`, how it survives the agent in
+//! `homeport_ebpf::baseline`.
 
 use std::{collections::HashSet, io, os::fd::BorrowedFd};
 
-use homeport_ebpf::slot::{CLOSED_MANY, IndexKey, SlotCold, SlotHot, slot_ref};
+use homeport_ebpf::slot::{CLOSED_MANY, IndexKey, SlotCold, SlotHot, slot_of};
 
 use super::{
+    baselines::{Baselines, Saved, SavedPhase},
     reclaim::{IDLE_LIMIT, Pressure},
     sys::{self, SlotArray},
 };
@@ -32,6 +34,8 @@ pub struct Reading {
     pub volume: Volume,
     /// Nothing more will come.
     pub closed: bool,
+    /// An agent before this one has read this life of the slot.
+    pub resumed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +49,8 @@ enum Phase {
     Live,
     /// Its generation was raised; the last bytes are read at the next sweep.
     Retiring,
+    /// The last bytes were read. It waits for the commit that says so.
+    Drained,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,6 +60,7 @@ struct Baseline {
     packets: u64,
     last_growth: KernelTime,
     phase: Phase,
+    resumed: bool,
 }
 
 /// Every slot, with what has been read of it.
@@ -61,46 +68,114 @@ struct Baseline {
 pub(super) struct Slots {
     array: SlotArray,
     baselines: Vec<Baseline>,
+    saved: Baselines,
+    /// Slots to be freed at the next commit.
+    drained: Vec<u32>,
     in_use: u32,
+    /// Something was stored since the last commit.
+    changed: bool,
     pressure: Pressure,
     /// Cookies of sockets that are gone and had slots for many destinations.
     gone: HashSet<u64>,
 }
 
+/// What an agent found in slots that were counted in before it came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found {
+    /// Counted since the last commit.
+    pub(super) away: Volume,
+    /// Slots that were being put back when the agent before was killed: in the stack, or lost to it.
+    pub(super) uncertain: u32,
+}
+
 impl Slots {
     /// Maps the slots and puts all of them on the stack of free ones, the lowest on top.
-    pub(super) fn new(slots: BorrowedFd<'_>, free: BorrowedFd<'_>, len: u32) -> io::Result<Self> {
+    pub(super) fn new(
+        slots: BorrowedFd<'_>,
+        free: BorrowedFd<'_>,
+        len: u32,
+        saved: Baselines,
+    ) -> io::Result<Self> {
         let array = SlotArray::new(slots, len)?;
         for slot in (0..len).rev() {
             array.set_generation(slot, 1);
             sys::push(free, &slot)?;
         }
-        Ok(Self {
-            array,
-            baselines: vec![Baseline::default(); len as usize],
-            in_use: 0,
-            pressure: Pressure::default(),
-            gone: HashSet::new(),
-        })
+        Ok(Self::of(array, vec![Baseline::default(); len as usize], saved))
     }
 
-    /// Maps slots in which counting went on, from where they stand now.
-    pub(super) fn resume(slots: BorrowedFd<'_>, len: u32) -> io::Result<Self> {
+    fn of(array: SlotArray, baselines: Vec<Baseline>, saved: Baselines) -> Self {
+        Self {
+            array,
+            baselines,
+            saved,
+            drained: Vec::new(),
+            in_use: 0,
+            changed: false,
+            pressure: Pressure::default(),
+            gone: HashSet::new(),
+        }
+    }
+
+    /// Goes on with slots in which counting went on.
+    pub(super) fn resume(
+        slots: BorrowedFd<'_>,
+        index: BorrowedFd<'_>,
+        free: BorrowedFd<'_>,
+        len: u32,
+        saved: Baselines,
+    ) -> io::Result<(Self, Found)> {
         let array = SlotArray::new(slots, len)?;
         let now = KernelTime::now();
-        let baselines = (0..len)
-            .map(|slot| {
-                let hot = array.hot(slot);
-                Baseline {
-                    wire_bytes: hot.wire_bytes,
-                    payload_bytes: hot.payload_bytes,
-                    packets: hot.packets,
-                    last_growth: now,
-                    phase: if hot.active == 0 { Phase::Free } else { Phase::Live },
+        let mut found = Found::default();
+        let mut drained = Vec::new();
+        let mut baselines = Vec::with_capacity(len as usize);
+        for slot in 0..len {
+            let (hot, known) = (array.hot(slot), saved.saved(slot));
+            let phase = match known.phase {
+                SavedPhase::Live if hot.active != 0 => Phase::Live,
+                SavedPhase::Retiring => Phase::Retiring,
+                SavedPhase::Drained => {
+                    drained.push(slot);
+                    Phase::Drained
                 }
-            })
-            .collect();
-        Ok(Self { array, baselines, in_use: 0, pressure: Pressure::default(), gone: HashSet::new() })
+                SavedPhase::Pushing => {
+                    found.uncertain += u32::from(hot.active == 0);
+                    Phase::Free
+                }
+                SavedPhase::Free | SavedPhase::Live => Phase::Free,
+            };
+            let baseline = Baseline {
+                wire_bytes: known.wire_bytes,
+                payload_bytes: known.payload_bytes,
+                packets: known.packets,
+                last_growth: now,
+                phase,
+                resumed: matches!(phase, Phase::Live | Phase::Retiring),
+            };
+            found.away.add(baseline.until(&hot));
+            baselines.push(baseline);
+        }
+        let mut slots = Self { drained, ..Self::of(array, baselines, saved) };
+        slots.free_drained(index, free)?;
+        Ok((slots, found))
+    }
+
+    /// The epoch being built.
+    pub(super) const fn epoch(&self) -> u64 {
+        self.saved.epoch()
+    }
+
+    /// Whether a commit would say anything new.
+    pub(super) const fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Everything read so far is committed: what waited for that may be used again.
+    pub(super) fn committed(&mut self, index: BorrowedFd<'_>, free: BorrowedFd<'_>) -> io::Result<()> {
+        self.saved.next_epoch();
+        self.changed = false;
+        self.free_drained(index, free)
     }
 
     /// Slots in use at the last sweep.
@@ -137,19 +212,18 @@ impl Slots {
     /// returned until that is `None`.
     pub(super) fn sweep(
         &mut self,
-        (index, free): (BorrowedFd<'_>, BorrowedFd<'_>),
         from: u32,
         now: KernelTime,
         ready: impl Fn(u32) -> bool,
         mut take: impl FnMut(Reading),
-    ) -> io::Result<Option<u32>> {
+    ) -> Option<u32> {
         if from == 0 {
             self.in_use = 0;
         }
         let mut n_readings = 0;
         for slot in from..self.array.len() {
             if n_readings == MAX_READINGS {
-                return Ok(Some(slot));
+                return Some(slot);
             }
             let hot = self.array.hot(slot);
             let baseline = self.baselines[slot as usize];
@@ -161,7 +235,7 @@ impl Slots {
                 continue;
             }
             self.in_use += 1;
-            if !ready(slot) {
+            if baseline.phase == Phase::Drained || !ready(slot) {
                 continue;
             }
             // A handshake that is a moment old waits one sweep: its first payload brings the exact owner.
@@ -178,7 +252,7 @@ impl Slots {
                 n_readings += 1;
             }
             match baseline.phase {
-                Phase::Retiring => self.free(slot, &hot, index, free)?,
+                Phase::Retiring => self.drain(slot),
                 // What came after the reading is read before it is freed.
                 _ if ended => {
                     if hot.closed == CLOSED_MANY {
@@ -195,11 +269,11 @@ impl Slots {
                         self.pressure.silent(silent);
                     }
                 }
-                Phase::Free | Phase::Fresh | Phase::Live => self.pressure.held(),
+                Phase::Free | Phase::Fresh | Phase::Live | Phase::Drained => self.pressure.held(),
             }
         }
         self.make_room(now);
-        Ok(None)
+        None
     }
 
     /// Takes back what is silent the longest when slots run short, and marks the slots of sockets that are gone, of
@@ -239,11 +313,7 @@ impl Slots {
 
     fn take_reading(&mut self, slot: u32, hot: SlotHot, now: KernelTime) -> Reading {
         let baseline = &mut self.baselines[slot as usize];
-        let volume = Volume {
-            wire_bytes: hot.wire_bytes.wrapping_sub(baseline.wire_bytes),
-            payload_bytes: hot.payload_bytes.wrapping_sub(baseline.payload_bytes),
-            packets: hot.packets.wrapping_sub(baseline.packets),
-        };
+        let volume = baseline.until(&hot);
         if matches!(baseline.phase, Phase::Free | Phase::Fresh) {
             self.pressure.begun();
         }
@@ -254,11 +324,42 @@ impl Slots {
             packets: hot.packets,
             last_growth: now,
             phase,
+            resumed: baseline.resumed,
         };
+        let resumed = baseline.resumed;
+        self.store(slot);
         // The last bytes of a slot belong to the life that ended; who reads them must not touch the next one.
         let generation =
             if phase == Phase::Retiring { hot.generation.wrapping_sub(1) } else { hot.generation };
-        Reading { slot, generation, hot, cold: self.array.cold(slot), volume, closed: hot.closed != 0 }
+        Reading {
+            slot,
+            generation,
+            hot,
+            cold: self.array.cold(slot),
+            volume,
+            closed: hot.closed != 0,
+            resumed,
+        }
+    }
+
+    /// Writes a baseline down for the agent after this one.
+    fn store(&mut self, slot: u32) {
+        let baseline = &self.baselines[slot as usize];
+        self.saved.store(
+            slot,
+            Saved {
+                wire_bytes: baseline.wire_bytes,
+                payload_bytes: baseline.payload_bytes,
+                packets: baseline.packets,
+                phase: match baseline.phase {
+                    Phase::Free | Phase::Fresh => SavedPhase::Free,
+                    Phase::Live => SavedPhase::Live,
+                    Phase::Retiring => SavedPhase::Retiring,
+                    Phase::Drained => SavedPhase::Drained,
+                },
+            },
+        );
+        self.changed = true;
     }
 
     /// From here on no socket finds the slot: all of them remember the old generation.
@@ -267,33 +368,60 @@ impl Slots {
         let next = generation.wrapping_add(1).max(1);
         self.array.set_generation(slot, next);
         self.baselines[slot as usize].phase = Phase::Retiring;
+        self.store(slot);
     }
 
-    /// A whole sweep has passed since it was retired: every program that could still add has ended.
-    fn free(
-        &mut self,
-        slot: u32,
-        hot: &SlotHot,
-        index: BorrowedFd<'_>,
-        free: BorrowedFd<'_>,
-    ) -> io::Result<()> {
-        if hot.indexed != 0 {
-            let key = IndexKey {
-                cookie: self.array.cold(slot).cookie,
-                remote: hot.remote,
-                taken_for: hot.taken_for,
-                remote_port: hot.remote_port,
-                protocol: hot.protocol,
-                via: hot.via,
-            };
-            let old = slot_ref(slot, hot.generation.wrapping_sub(1));
-            // Another slot may have taken the place in the index.
-            if sys::lookup::<_, u64>(index, &key)? == Some(old) {
-                sys::delete(index, &key)?;
-            }
+    /// A whole sweep has passed since it was retired: every program that could still add has ended, and the last
+    /// bytes have been read.
+    fn drain(&mut self, slot: u32) {
+        self.baselines[slot as usize].phase = Phase::Drained;
+        self.store(slot);
+        self.drained.push(slot);
+    }
+
+    /// Puts drained slots back. Each step is written down before it is taken, so that a slot is never put back
+    /// twice; whoever is killed in the middle leaves one slot of which nobody knows.
+    fn free_drained(&mut self, index: BorrowedFd<'_>, free: BorrowedFd<'_>) -> io::Result<()> {
+        while let Some(slot) = self.drained.pop() {
+            self.forget_index(slot, index)?;
+            self.array.set_inactive(slot);
+            self.saved.step(slot, SavedPhase::Pushing);
+            sys::push(free, &slot)?;
+            self.saved.step(slot, SavedPhase::Free);
+            let baseline = &mut self.baselines[slot as usize];
+            (baseline.phase, baseline.resumed) = (Phase::Free, false);
         }
-        self.array.set_inactive(slot);
-        self.baselines[slot as usize].phase = Phase::Free;
-        sys::push(free, &slot)
+        Ok(())
+    }
+
+    fn forget_index(&self, slot: u32, index: BorrowedFd<'_>) -> io::Result<()> {
+        let hot = self.array.hot(slot);
+        if hot.indexed == 0 {
+            return Ok(());
+        }
+        let key = IndexKey {
+            cookie: self.array.cold(slot).cookie,
+            remote: hot.remote,
+            taken_for: hot.taken_for,
+            remote_port: hot.remote_port,
+            protocol: hot.protocol,
+            via: hot.via,
+        };
+        // Another slot may have taken the place in the index.
+        if sys::lookup::<_, u64>(index, &key)?.map(slot_of) == Some(slot) {
+            sys::delete(index, &key)?;
+        }
+        Ok(())
+    }
+}
+
+impl Baseline {
+    /// What was counted since.
+    const fn until(&self, hot: &SlotHot) -> Volume {
+        Volume {
+            wire_bytes: hot.wire_bytes.wrapping_sub(self.wire_bytes),
+            payload_bytes: hot.payload_bytes.wrapping_sub(self.payload_bytes),
+            packets: hot.packets.wrapping_sub(self.packets),
+        }
     }
 }

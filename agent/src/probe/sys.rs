@@ -4,7 +4,10 @@
 //! This is the only room of the agent with unsafe code, behind functions that cannot be misused: sizes come from
 //! the types, lengths from the slices, and every type read from the kernel is [`Plain`].
 
+mod baselines;
 pub(super) mod objects;
+
+pub(super) use baselines::BaselineArray;
 
 use std::{
     io,
@@ -27,6 +30,7 @@ use crate::clock::Synchronized;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 
 /// `bpf_attr` for single elements.
@@ -177,8 +181,21 @@ pub(super) fn delete<K: Plain>(map: impl AsFd, key: &K) -> io::Result<()> {
     }
 }
 
-/// Takes everything out of a hash map that nobody writes to at the moment.
-pub(super) fn drain<K: Plain + Default, V: Plain + Default>(
+/// Reads everything in a hash map that nobody writes to at the moment.
+pub(super) fn read_all<K: Plain + Default, V: Plain + Default>(
+    map: impl AsFd,
+    take: impl FnMut(K, V),
+) -> io::Result<()> {
+    batches(BPF_MAP_LOOKUP_BATCH, map, take)
+}
+
+/// Empties a hash map that nobody writes to at the moment.
+pub(super) fn clear<K: Plain + Default, V: Plain + Default>(map: impl AsFd) -> io::Result<()> {
+    batches(BPF_MAP_LOOKUP_AND_DELETE_BATCH, map, |_: K, _: V| {})
+}
+
+fn batches<K: Plain + Default, V: Plain + Default>(
+    command: libc::c_long,
     map: impl AsFd,
     mut take: impl FnMut(K, V),
 ) -> io::Result<()> {
@@ -200,7 +217,7 @@ pub(super) fn drain<K: Plain + Default, V: Plain + Default>(
             map_fd: fd_number(map),
             ..BatchAttr::default()
         };
-        let result = bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attr);
+        let result = bpf(command, &mut attr);
         let done = match result {
             Ok(()) => false,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,

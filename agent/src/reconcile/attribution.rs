@@ -8,8 +8,10 @@
 //! whose first packet took an edge interface. Both are read within one sweep but not at the same instant, so the rest
 //! swings around zero under load and is exact at rest.
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes of layer 3, since the agent counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attribution {
     /// Frames of local sockets at the edge, link headers taken off.
     pub socket_bytes: u64,

@@ -1,5 +1,7 @@
 //! Two points in time: what the card counted beyond what we saw, and how much of that is explained.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Amount, Difference, Seen};
 
 /// Link header, IPv4 header and UDP header: the least that each segment of a large buffer has of its own.
@@ -14,7 +16,7 @@ const MIN_FRAME: i64 = 14;
 const MAX_FRAMING: i64 = 34;
 
 /// Where both sides stood at one time, counted from the same beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Point {
     /// What the card has sent.
     pub(super) nic: Amount,
@@ -27,7 +29,7 @@ pub(super) struct Point {
 }
 
 /// Properties of the interface that bound what one frame or buffer may carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Longest frame in bytes, link header included.
     pub frame: u64,
@@ -36,7 +38,7 @@ pub struct Limits {
 }
 
 /// How this card counts a buffer that is cut into segments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Counting {
     /// Not told yet: nothing was cut so far.
     #[default]

@@ -12,6 +12,8 @@
 //! the next. Findings compare since the last moment that was known to balance (the *anchor*), so that small
 //! differences add up over intervals instead of hiding in each.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Amount, Comparison, Counting, Difference, Limits, Seen,
     compare::{Point, compare},
@@ -57,7 +59,7 @@ pub struct Report {
 }
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InterfaceLedger {
     limits: Limits,
     bytes: Meter,

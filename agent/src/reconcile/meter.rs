@@ -1,7 +1,9 @@
 //! A counter of somebody else, made to grow forever.
 
+use serde::{Deserialize, Serialize};
+
 /// Follows a counter that may wrap at 32 bits, or begin again at zero when a driver is reloaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Meter {
     last: u64,
     total: u64,

@@ -25,6 +25,8 @@ mod interface;
 mod meter;
 pub mod terms;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::{
     compare::{Comparison, Counting, Explained, Limits},
     interface::{InterfaceLedger, Queue, Report, Sample},
@@ -32,7 +34,7 @@ pub use self::{
 };
 
 /// Bytes of frames, and how many frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
     /// Bytes, link header included.
     pub bytes: u64,

@@ -2,10 +2,12 @@
 //!
 //! Every frame that passes `tc` at an edge interface is in exactly one of them.
 
+use serde::{Deserialize, Serialize};
+
 use super::Amount;
 
 /// What `tc` saw leave one interface since it counts there, by what sent it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// See [`TERMS`].
     pub socket: Amount,

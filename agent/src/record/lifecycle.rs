@@ -29,6 +29,9 @@ pub enum Event {
         databases: Vec<DatabaseExtra>,
         /// What it cannot see on this host, in words.
         not_covered: Vec<String>,
+        /// Counting had gone on without an agent; absent when it begins with this one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resumed: Option<Resumed>,
     },
     /// The agent stops watching.
     Stop {
@@ -36,6 +39,10 @@ pub enum Event {
         reason: String,
         /// Everything was written before the grace period ended.
         drained: bool,
+        /// The kernel side goes on counting for the next agent.
+        counting_continues: bool,
+        /// Episodes that stay open for the next agent.
+        open_episodes: u64,
     },
     /// Another policy is in force.
     PolicyChange {
@@ -89,6 +96,46 @@ pub enum Event {
     },
     /// Records are missing.
     Gap(Gap),
+    /// Bytes are missing: for a time nobody counted, or what was counted is lost.
+    CountingGap(CountingGap),
+}
+
+/// Counting had gone on without an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Resumed {
+    /// How often state was committed since counting began.
+    pub epoch: u64,
+    /// From the last commit of the agent before to this start.
+    pub away_ms: u64,
+    /// Layer 3 bytes of local sockets that were counted in that time. They are in the next interval record.
+    pub bytes: u64,
+}
+
+/// A time whose bytes are not in any record, or not all of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CountingGap {
+    /// `reboot`, `pins-lost`, `state-lost` or `not-pinned`.
+    pub cause: &'static str,
+    /// Since when bytes may be missing, milliseconds since 1970: as late as can be proven.
+    pub from: i64,
+    /// Until when.
+    pub to: i64,
+    /// What was found, in words.
+    pub detail: String,
+    /// When the host booted, if that is within the gap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub booted: Option<i64>,
+    /// What the network cards have sent in that time (since the boot, if that is later).
+    pub interfaces: Vec<GapInterface>,
+}
+
+/// A network card within a gap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GapInterface {
+    /// Its name.
+    pub name: String,
+    /// Link-layer bytes that it says it sent.
+    pub nic_bytes: u64,
 }
 
 /// Records that could not be written and no longer fit in memory. Their sequence numbers are missing in the file,
@@ -186,6 +233,15 @@ pub fn lifecycle(context: &Context<'_>, event: Event) -> Record {
         Event::ClockStep { by_ms } => {
             (other("Clock Step"), Severity::MEDIUM, format!("the wall clock jumped by {by_ms} ms"))
         }
+        Event::CountingGap(gap) => (
+            other("Counting Gap"),
+            Severity::HIGH,
+            format!(
+                "bytes of {} s may be missing: {}",
+                human::number(u64::try_from((gap.to - gap.from).max(0)).unwrap_or_default() / 1_000),
+                gap.detail
+            ),
+        ),
         Event::Gap(gap) => (
             other("Gap"),
             Severity::HIGH,

@@ -21,11 +21,13 @@ pub mod finding;
 mod human;
 pub mod interval;
 pub mod lifecycle;
+mod numbering;
 pub mod ocsf;
 pub mod person;
 pub mod writer;
 
-use serde::Serialize;
+pub use numbering::{Line, Numbering};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::{Clock, WallTime},
@@ -88,7 +90,7 @@ pub enum Record {
 }
 
 /// Which records go first when memory runs out; the first is the first to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Priority {
     /// Minutes.
     Interval,
@@ -109,7 +111,7 @@ impl Record {
         }
     }
 
-    /// Gives the record its place in the file. Done by the writer, which alone knows the order.
+    /// Gives the record its place in the file.
     pub fn stamp(&mut self, uid: String, sequence: u64) {
         let metadata = match self {
             Self::Finding(finding) => &mut finding.base.metadata,
@@ -122,9 +124,9 @@ impl Record {
     }
 
     /// The record as one line with its newline. JSON escapes newlines, so there is exactly one.
-    pub fn to_line(&self) -> serde_json::Result<Vec<u8>> {
-        let mut line = serde_json::to_vec(self)?;
-        line.push(b'\n');
+    pub fn to_line(&self) -> serde_json::Result<String> {
+        let mut line = serde_json::to_string(self)?;
+        line.push('\n');
         Ok(line)
     }
 }

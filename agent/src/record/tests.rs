@@ -218,9 +218,9 @@ fn check_golden(name: &str, text: &str) {
 fn check(name: &str, mut record: Record, required: &[&str]) -> Value {
     record.stamp("h1:i1:7".to_owned(), 7);
     let line = record.to_line().expect("JSON");
-    assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+    assert_eq!(line.bytes().filter(|byte| *byte == b'\n').count(), 1);
     assert!(line.len() < 65_536, "a ledger entry holds 65,535 bytes");
-    let value: Value = serde_json::from_slice(&line).expect("JSON");
+    let value: Value = serde_json::from_str(&line).expect("JSON");
     for pointer in BASE.iter().chain(required) {
         assert!(value.pointer(pointer).is_some(), "{name}: {pointer} is required");
     }
@@ -470,10 +470,32 @@ fn every_lifecycle_event_has_its_shape() {
                 policies: vec!["storage".to_owned()],
                 databases: vec![database.clone()],
                 not_covered: vec!["AF_XDP sockets".to_owned()],
+                resumed: Some(lifecycle::Resumed { epoch: 4_711, away_ms: 2_500, bytes: 1_048_576 }),
             },
             3,
         ),
-        ("stop", Event::Stop { reason: "SIGTERM".to_owned(), drained: true }, 4),
+        (
+            "stop",
+            Event::Stop {
+                reason: "SIGTERM".to_owned(),
+                drained: true,
+                counting_continues: true,
+                open_episodes: 2,
+            },
+            4,
+        ),
+        (
+            "counting-gap",
+            Event::CountingGap(lifecycle::CountingGap {
+                cause: "reboot",
+                from: 1_772_323_200_000,
+                to: 1_772_323_290_123,
+                detail: "the host was booted, and counting began anew".to_owned(),
+                booted: Some(1_772_323_230_000),
+                interfaces: vec![lifecycle::GapInterface { name: "eth0".to_owned(), nic_bytes: 4_096 }],
+            }),
+            99,
+        ),
         (
             "policy-change",
             Event::PolicyChange {

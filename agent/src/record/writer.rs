@@ -1,7 +1,7 @@
 //! Writes records as JSON lines to a file, to standard output, or both.
 //!
 //! **Promise**: [`Writer::append`] returns [`Accepted`] after the lines were written and synced (`fdatasync`), in
-//! the order of their numbers. With a file, the file is what counts and standard output is a copy that may lose
+//! the order in which they came. With a file, the file is what counts and standard output is a copy that may lose
 //! lines (counted) when nobody reads it; without a file, flushed standard output is all there is.
 //!
 //! **Faults**: a disk that is full, read-only or broken never stops the agent. Records wait in memory (bounded, see
@@ -11,7 +11,9 @@
 //! [`Writer::reopen`] (SIGHUP) opens it again in any case, and ends the wait for a retry.
 //!
 //! **Numbers**: `metadata.sequence` grows by one per record and continues from the last line of the file, so a
-//! hole is visible; records that were dropped leave one, explained by the gap record. `metadata.uid` also carries
+//! hole is visible; records that were dropped leave one, explained by the gap record. Whoever appends gives them,
+//! with [`Writer::numbering`]; the gap record takes the next one when it is made, and may overtake records that
+//! are on their way. `metadata.uid` also carries
 //! the instance, so it stays unique when a file was removed and the numbers start again. After a crash *during* an
 //! outage the records in memory are gone and their numbers are used again: no writer can know better.
 //!
@@ -51,7 +53,7 @@ use target::{ConsoleTarget, FileTarget, Target};
 
 use crate::{
     clock::{KernelTime, WallTime},
-    record::{Origin, Record},
+    record::{Line, Numbering, Origin},
 };
 
 /// Batches on their way to the thread. Whoever appends waits beyond that: the disk stalls, but has not failed.
@@ -134,7 +136,7 @@ pub enum AppendError {
 }
 
 enum Command {
-    Append { records: Vec<Record>, reply: oneshot::Sender<Result<Accepted, AppendError>> },
+    Append { lines: Vec<Line>, reply: oneshot::Sender<Result<Accepted, AppendError>> },
     Reopen,
     Stop { reply: oneshot::Sender<Health> },
 }
@@ -144,6 +146,7 @@ enum Command {
 pub struct Writer {
     commands: mpsc::Sender<Command>,
     health: watch::Receiver<Health>,
+    numbering: Numbering,
     copy_lost_batches: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
@@ -161,7 +164,7 @@ impl Writer {
             }
             let target = ConsoleTarget::new(io::stdout());
             let sequence = settings.sequence_floor;
-            let engine = Engine::new(target, origin, settings.instance, sequence, settings.queue_bytes);
+            let engine = Engine::new(target, origin, &settings.instance, sequence, settings.queue_bytes);
             let writer = Self::start(engine, None, copy_lost_batches)?;
             return Ok((writer, Started { last_sequence: sequence, torn_bytes: 0 }));
         };
@@ -177,7 +180,7 @@ impl Writer {
             Err(error) => return Err(OpenError::File { path: path.clone(), error }),
         };
         let sequence = tail.last_sequence.unwrap_or(0).max(settings.sequence_floor);
-        let mut engine = Engine::new(target, origin, settings.instance, sequence, settings.queue_bytes);
+        let mut engine = Engine::new(target, origin, &settings.instance, sequence, settings.queue_bytes);
         if let Some(error) = failure {
             engine.degrade(now, &error);
         }
@@ -196,6 +199,7 @@ impl Writer {
     ) -> Result<Self, OpenError> {
         let (commands, inbox) = mpsc::channel(QUEUE_BATCHES);
         let (health_sender, health) = watch::channel(engine.health().clone());
+        let numbering = engine.numbering();
         // The runtime only waits, for commands and for the time of a retry; files block this thread and no other.
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
@@ -203,15 +207,15 @@ impl Writer {
             .name("records".to_owned())
             .spawn(move || runtime.block_on(run(engine, inbox, health_sender, copy)))
             .map_err(OpenError::Thread)?;
-        Ok(Self { commands, health, copy_lost_batches, thread })
+        Ok(Self { commands, health, numbering, copy_lost_batches, thread })
     }
 
     /// Writes a batch. Returns when it is durable, or at once when the disk takes nothing.
     ///
     /// The answer may be dropped without waiting for it: the records are written all the same.
-    pub async fn append(&self, records: Vec<Record>) -> Result<Accepted, AppendError> {
+    pub async fn append(&self, lines: Vec<Line>) -> Result<Accepted, AppendError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Append { records, reply };
+        let command = Command::Append { lines, reply };
         self.commands.send(command).await.map_err(|_| AppendError::Stopped)?;
         answer.await.map_err(|_| AppendError::Stopped)?
     }
@@ -220,6 +224,11 @@ impl Writer {
     pub async fn reopen(&self) {
         // A writer that has stopped has nothing to open.
         let _ = self.commands.send(Command::Reopen).await;
+    }
+
+    /// Who gives records their numbers, before they are appended.
+    pub fn numbering(&self) -> Numbering {
+        self.numbering.clone()
     }
 
     /// How the writer is, and each change of it.
@@ -290,15 +299,15 @@ async fn serve<T: Target>(
             }
         };
         match command {
-            Some(Command::Append { records, reply }) => {
+            Some(Command::Append { lines, reply }) => {
                 let mut replies = vec![reply];
                 let mut next = None;
-                let mut lines = engine.enqueue(records);
+                let mut text = engine.enqueue(lines);
                 // One sync for all that came in during the one before.
                 while replies.len() < GROUP_BATCHES && next.is_none() {
                     match inbox.try_recv() {
-                        Ok(Command::Append { records, reply }) => {
-                            lines.extend(engine.enqueue(records));
+                        Ok(Command::Append { lines, reply }) => {
+                            text.extend(engine.enqueue(lines));
                             replies.push(reply);
                         }
                         Ok(other) => next = Some(other),
@@ -307,7 +316,7 @@ async fn serve<T: Target>(
                 }
                 // The copy comes first: with a full disk it is the only one that shows anything.
                 if let Some(copy) = copy {
-                    copy.send(lines);
+                    copy.send(text);
                 }
                 engine.flush(Now::read());
                 publish(health, engine.health());

@@ -6,6 +6,7 @@
 //! | file | what for |
 //! |---|---|
 //! | `flows` | very many flows at once, and very many one after the other |
+//! | `restart` | restarts at random moments under four transfers, and the sum of all records |
 //! | `memory` | what the agent takes |
 //! | `random` | numbers that a seed repeats |
 //! | `report` | the table at the end |
@@ -14,6 +15,7 @@ pub mod flows;
 mod memory;
 mod random;
 mod report;
+pub mod restart;
 
 pub use self::{
     random::Random,

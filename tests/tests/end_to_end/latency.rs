@@ -20,6 +20,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use homeport_tests::{
     lab::{Family, Host},
+    patience::patient,
     scene::scene,
     settings::Settings,
 };
@@ -54,7 +55,7 @@ fn every_transfer_has_its_record_soon_after_its_first_byte() {
         let mut sprinkle = scene.lab.actor(Host::Storage, &words)?;
         let sent = sprinkle.line()?;
         sprinkle.succeed()?;
-        thread::sleep(Duration::from_secs(2));
+        thread::sleep(patient(Duration::from_secs(2)));
         let seen = watch.stop()?;
 
         let mut delays = Vec::new();

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use homeport_tests::{
     agent::binary,
+    campaign::{Progress, restart},
     lab::Host,
     scene::{Scene, scene},
     settings::Settings,
@@ -51,4 +52,13 @@ fn programs_stay_attached_without_the_agent_and_cleanup_leaves_nothing_behind() 
         ensure!(!pin_dir.exists());
         Ok(())
     });
+}
+
+#[test]
+fn whatever_happens_to_the_agent_each_byte_is_on_record_once() {
+    let plan = restart::Plan { cycles: 10, seed: 0x5eed_cafe, other_build: None, resize: false };
+    match restart::run(&plan, Progress::silent()) {
+        Ok(report) => println!("{report}"),
+        Err(error) => panic!("{error:#}"),
+    }
 }

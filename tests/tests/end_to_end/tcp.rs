@@ -69,7 +69,7 @@ fn a_client_that_pushes_abroad_is_named_and_counted_to_the_byte() {
 
 #[test]
 fn a_push_with_sendfile_is_named_and_counted_to_the_byte() {
-    check_push("--sendfile", MEBIBYTE);
+    check_push("--how sendfile", MEBIBYTE);
 }
 
 #[test]

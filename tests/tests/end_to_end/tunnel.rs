@@ -45,9 +45,8 @@ fn the_outside_of_a_tunnel_is_counted_once_and_the_inside_is_told() {
         let inner = flows.check_sender(INNER.parse()?, "tcp", sent, scene.resent()?)?;
         ensure!(inner.sensor == "tunnel", "{inner:#?}");
         let gateway = Host::Foreign.address(Family::V4);
-        // The kernel's own packets inside, which ask for addresses, have no socket and pass as forwarded.
-        let outer: Vec<_> =
-            flows.with_data_to(gateway).filter(|flow| flow.owner.label != "forwarded").collect();
+        // With the kernel's own packets inside, which ask for addresses and have no socket.
+        let outer: Vec<_> = flows.with_data_to(gateway).filter(|flow| flow.initiator == "unknown").collect();
         let [outer] = outer[..] else { anyhow::bail!("one flow to the gateway expected: {outer:#?}") };
         ensure!(outer.protocol == "udp" && outer.sensor == "interface", "{outer:#?}");
         ensure!(outer.owner.label == "kernel:udp-tunnel", "{outer:#?}");

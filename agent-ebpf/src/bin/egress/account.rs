@@ -17,7 +17,7 @@ use homeport_ebpf::{
 use crate::{
     asides,
     kernel::{self, add, load},
-    maps::{self, FREE, INDEX, KNOWN, LIVE, MTUS, SLOTS},
+    maps::{self, FREE, INDEX, KNOWN, LIVE, MTUS, SEES_ANSWERS6, SLOTS},
     packet::Packet,
     tell,
 };
@@ -134,6 +134,13 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     // kept per destination, so that a scanner costs no slot and wakes nobody.
     let new = known.is_null() || never_counted(known);
     if packet.is_tcp_control() && (packet.is_tcp_answer() || (new && !packet.is_tcp_open())) {
+        if packet.is_ipv6
+            && packet.is_tcp_answer()
+            && let Some(seen) = SEES_ANSWERS6.get_ptr_mut(0)
+        {
+            // SAFETY: checked by the lookup; whoever writes, writes the same.
+            unsafe { *seen = 1 };
+        }
         asides::add(CLASS_CONTROL, 0, kernel::enters_tunnel(skb), packet);
         return;
     }
@@ -219,8 +226,8 @@ fn inherit(sk: *mut bpf_sock, state: *mut SocketState, packet: &Packet) {
     }
     let stamp = maps::listener(sk);
     if !stamp.is_null() {
-        // SAFETY: checked above.
-        state.owner = unsafe { *stamp };
+        // SAFETY: both checked.
+        unsafe { kernel::copy_stamp(stamp, &raw mut state.owner) };
         state.quality = QUALITY_LISTENER;
         state.initiator = INITIATOR_REMOTE;
     }
@@ -308,7 +315,8 @@ fn take(
     } else {
         // SAFETY: checked above.
         let state = unsafe { &*state };
-        cold.owner = state.owner;
+        // SAFETY: both checked.
+        unsafe { kernel::copy_stamp(&raw const state.owner, &raw mut cold.owner) };
         cold.quality = state.quality;
         cold.initiator = state.initiator;
     }

@@ -8,17 +8,17 @@ use aya_ebpf::{
     helpers::generated::{bpf_sk_fullsock, bpf_skb_pull_data},
 };
 use homeport_ebpf::{
-    aside::{CLASS_FORWARDED, CLASS_PACKET, CLASS_TIME_WAIT, CLASS_TUNNEL},
+    aside::{CLASS_FORWARDED, CLASS_KERNEL, CLASS_PACKET, CLASS_TIME_WAIT, CLASS_TUNNEL},
     loss::{LOSS_INTERFACE, LOSS_UNPARSED},
     slot::slot_of,
 };
 
 use crate::{
     asides, kernel,
-    maps::{self, HIGH_INTERFACES, INTERFACES, SLOTS},
+    maps::{self, HIGH_INTERFACES, INTERFACES, SEES_ANSWERS6, SLOTS},
     packet::{
         self, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IGMP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
-        IPPROTO_UDPLITE, Packet,
+        IPPROTO_UDPLITE, IPV4_HEADER, IPV6_HEADER, Packet,
     },
     tell,
 };
@@ -29,13 +29,16 @@ const ETH_P_IPV6: u16 = 0x86dd;
 const ETH_P_8021Q: u16 = 0x8100;
 const ETH_P_8021AD: u16 = 0x88a8;
 const VLAN_TAG: usize = 4;
+const SCTP_HEADER: usize = 12;
 /// Link header, one VLAN tag, IPv6 header, TCP header.
 const HEADERS: u32 = 14 + 4 + 40 + 20;
 const AF_PACKET: u32 = 17;
 const SOCK_RAW: u32 = 3;
 /// Not kept per destination.
 const CLASS_NONE: u8 = 0;
+const AF_INET6: u32 = 10;
 const BPF_TCP_TIME_WAIT: u32 = 6;
+const BPF_TCP_NEW_SYN_RECV: u32 = 12;
 
 /// An interface with Ethernet headers.
 #[inline(always)]
@@ -52,8 +55,9 @@ pub(crate) fn count_raw(skb: *mut __sk_buff) {
 #[inline(always)]
 fn count(skb: *mut __sk_buff, l3_at: usize) {
     // SAFETY: plain fields of the context.
-    let (ifindex, protocol, sk) =
-        unsafe { ((*skb).ifindex, (*skb).protocol as u16, (*skb).__bindgen_anon_2.sk) };
+    let (ifindex, protocol, came_from, sk) = unsafe {
+        ((*skb).ifindex, (*skb).protocol as u16, (*skb).ingress_ifindex, (*skb).__bindgen_anon_2.sk)
+    };
     let cell = INTERFACES.get_ptr_mut(ifindex).or_else(|| HIGH_INTERFACES.get_ptr_mut(ifindex));
     let Some(cell) = cell else {
         // SAFETY: a plain field of the context.
@@ -74,12 +78,15 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
         (&mut cell.packet, CLASS_PACKET)
     } else if !is_ip {
         (&mut cell.non_ip, CLASS_NONE)
-    } else if sk.is_null() {
+    } else if sk.is_null() && came_from == 0 {
+        // It came from nowhere: the kernel itself made it.
+        (&mut cell.socket, CLASS_KERNEL)
+    } else if sk.is_null() || is_of_another_namespace(sk) {
         (&mut cell.forwarded, CLASS_FORWARDED)
+    } else if family == AF_INET6 && state == BPF_TCP_NEW_SYN_RECV && !sees_answers6() {
+        (&mut cell.socket, CLASS_KERNEL)
     } else if state == BPF_TCP_TIME_WAIT {
         (&mut cell.time_wait, CLASS_TIME_WAIT)
-    } else if is_of_another_namespace(sk) {
-        (&mut cell.forwarded, CLASS_FORWARDED)
     } else if is_outside_of_tunnel(skb, sk, l3_at) {
         (&mut cell.tunnel, CLASS_TUNNEL)
     } else {
@@ -91,6 +98,15 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
     let mut frame_bytes = wire_len as u64;
     if class == CLASS_TUNNEL && frames > 1 {
         frame_bytes = wrapped_bytes(skb, sk, frames).unwrap_or(frame_bytes);
+    } else if is_ip
+        && frames > 1
+        && packet::outer_protocol(skb, l3_at).is_some_and(|(ip, _)| ip == IPPROTO_SCTP)
+    {
+        // The kernel's own sum leaves out the SCTP header of all but the first.
+        let ip_header = if protocol == ETH_P_IPV6 { IPV6_HEADER } else { IPV4_HEADER };
+        // SAFETY: a plain field of the context.
+        let len = unsafe { (*skb).len } as u64;
+        frame_bytes = len + (frames - 1) * (l3_at + ip_header + SCTP_HEADER) as u64;
     }
     count.frame_bytes += frame_bytes;
     count.frames += frames;
@@ -116,6 +132,11 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
         }
         None => tell::lose(LOSS_UNPARSED, wire_len as u64),
     }
+}
+
+#[inline(always)]
+fn sees_answers6() -> bool {
+    SEES_ANSWERS6.get(0).is_some_and(|seen| *seen != 0)
 }
 
 /// A socket that the socket ledger leaves out: devices like macvlan hand frames of another namespace on with it.

@@ -65,6 +65,11 @@ pub(crate) static HIGH_INTERFACES: PerCpuHashMap<u32, InterfaceCount> =
 #[map]
 pub(crate) static MTUS: HashMap<u32, u32> = HashMap::with_max_entries(layout::HIGH_INTERFACES, 0);
 
+/// Non-zero once the socket ledger has seen an IPv6 handshake answer. Kernels before 6.6 do not show it those; then
+/// they are counted at the interface. The packet passes the socket ledger first, so none is counted twice.
+#[map]
+pub(crate) static SEES_ANSWERS6: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Losses by cause.
 #[map]
 pub(crate) static LOSSES: PerCpuArray<LossCell> = PerCpuArray::with_max_entries(LOSS_CAUSES, 0);

@@ -21,8 +21,8 @@ const IPPROTO_DSTOPTS: u8 = 60;
 pub(crate) const IPPROTO_SCTP: u8 = 132;
 pub(crate) const IPPROTO_UDPLITE: u8 = 136;
 
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
+pub(crate) const IPV4_HEADER: usize = 20;
+pub(crate) const IPV6_HEADER: usize = 40;
 /// Extension headers looked through. Real packets have one or two; beyond, the rest counts as payload.
 const MAX_EXTENSIONS: usize = 4;
 

@@ -1,6 +1,6 @@
 //! What the writer does, step by step; the thread around it only waits.
 //!
-//! Every record gets its number, becomes a line and enters the queue; the queue is then written from its front.
+//! Every line enters the queue; the queue is then written from its front.
 //! In good times it is empty again before anyone is answered. After an error the engine is *degraded*: records
 //! stay in the queue, a retry is due after a time that doubles up to [`MAX_BACKOFF`], and when the disk takes
 //! lines again the queue goes out in order, followed by a gap record if anything had to be dropped.
@@ -10,12 +10,9 @@ use std::time::Duration;
 use crate::{
     clock::{Clock, KernelTime, WallTime},
     record::{
-        Context, Origin, Record,
+        Context, Line, Numbering, Origin,
         lifecycle::{self, Event, Gap},
-        writer::{
-            queue::{Queue, Waiting},
-            target::Target,
-        },
+        writer::{queue::Queue, target::Target},
     },
 };
 
@@ -61,7 +58,8 @@ pub(crate) struct Engine<T> {
     target: T,
     queue: Queue,
     origin: Origin,
-    instance: String,
+    numbering: Numbering,
+    /// The highest number that came in.
     sequence: u64,
     health: Health,
     gap: Gap,
@@ -71,12 +69,13 @@ pub(crate) struct Engine<T> {
 
 impl<T: Target> Engine<T> {
     /// Continues after `sequence`.
-    pub(crate) fn new(target: T, origin: Origin, instance: String, sequence: u64, max_bytes: usize) -> Self {
+    pub(crate) fn new(target: T, origin: Origin, instance: &str, sequence: u64, max_bytes: usize) -> Self {
+        let numbering = Numbering::new(&origin.host_uid, instance, sequence);
         Self {
             target,
             queue: Queue::new(max_bytes),
             origin,
-            instance,
+            numbering,
             sequence,
             health: Health { accepted_sequence: sequence, degraded: None },
             gap: Gap::default(),
@@ -85,23 +84,20 @@ impl<T: Target> Engine<T> {
         }
     }
 
-    /// Numbers the records and puts them in the queue; returns the lines, for a copy elsewhere.
-    pub(crate) fn enqueue(&mut self, records: Vec<Record>) -> Vec<u8> {
-        let mut lines = Vec::new();
-        for mut record in records {
-            self.sequence += 1;
-            let sequence = self.sequence;
-            record.stamp(format!("{}:{}:{sequence}", self.origin.host_uid, self.instance), sequence);
-            match record.to_line() {
-                Ok(line) => {
-                    lines.extend_from_slice(&line);
-                    self.queue.push(Waiting { sequence, priority: record.priority(), line });
-                }
-                // Only a map with keys that are no strings can fail, and records have none.
-                Err(error) => tracing::error!(sequence, %error, "a record could not be written as JSON"),
-            }
+    /// Who gives numbers to records: the one for all of this file.
+    pub(crate) fn numbering(&self) -> Numbering {
+        self.numbering.clone()
+    }
+
+    /// Puts lines in the queue; returns them as one text, for a copy elsewhere.
+    pub(crate) fn enqueue(&mut self, lines: Vec<Line>) -> Vec<u8> {
+        let mut text = Vec::new();
+        for line in lines {
+            self.sequence = self.sequence.max(line.sequence);
+            text.extend_from_slice(line.text.as_bytes());
+            self.queue.push(line);
         }
-        lines
+        text
     }
 
     /// Writes what waits, unless a retry is not yet due. True when everything is accepted.
@@ -194,7 +190,8 @@ impl<T: Target> Engine<T> {
         // What is dropped from now on is another gap of the same outage.
         self.gap.since = gap.since;
         self.gap.reason = gap.reason;
-        self.enqueue(vec![record]);
+        let line = self.numbering.line(record);
+        self.enqueue(line.into_iter().collect());
     }
 
     fn recover(&mut self, now: Now) {

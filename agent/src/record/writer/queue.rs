@@ -6,20 +6,12 @@
 
 use std::collections::VecDeque;
 
-use crate::record::{Priority, lifecycle::Gap};
-
-/// A record as a line.
-#[derive(Clone, Debug)]
-pub(crate) struct Waiting {
-    pub(crate) sequence: u64,
-    pub(crate) priority: Priority,
-    pub(crate) line: Vec<u8>,
-}
+use crate::record::{Line, Priority, lifecycle::Gap};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Line>,
     bytes: usize,
     max_bytes: usize,
 }
@@ -29,8 +21,8 @@ impl Queue {
         Self { waiting: VecDeque::new(), bytes: 0, max_bytes }
     }
 
-    pub(crate) fn push(&mut self, waiting: Waiting) {
-        self.bytes += waiting.line.len();
+    pub(crate) fn push(&mut self, waiting: Line) {
+        self.bytes += waiting.text.len();
         self.waiting.push_back(waiting);
     }
 
@@ -48,10 +40,10 @@ impl Queue {
         let mut last = None;
         let mut count = 0;
         for waiting in &self.waiting {
-            if count > 0 && lines.len() + waiting.line.len() > max_bytes {
+            if count > 0 && lines.len() + waiting.text.len() > max_bytes {
                 break;
             }
-            lines.extend_from_slice(&waiting.line);
+            lines.extend_from_slice(waiting.text.as_bytes());
             last = Some(waiting.sequence);
             count += 1;
         }
@@ -61,7 +53,7 @@ impl Queue {
     /// Forgets the first lines: they are written.
     pub(crate) fn written(&mut self, count: usize) {
         for waiting in self.waiting.drain(..count.min(self.waiting.len())) {
-            self.bytes -= waiting.line.len();
+            self.bytes -= waiting.text.len();
         }
     }
 
@@ -77,7 +69,7 @@ impl Queue {
                 if *bytes <= goal || waiting.priority != priority {
                     return true;
                 }
-                *bytes -= waiting.line.len();
+                *bytes -= waiting.text.len();
                 count(gap, waiting);
                 false
             });
@@ -85,7 +77,7 @@ impl Queue {
     }
 }
 
-fn count(gap: &mut Gap, waiting: &Waiting) {
+fn count(gap: &mut Gap, waiting: &Line) {
     match waiting.priority {
         Priority::Interval => gap.intervals += 1,
         Priority::Update => gap.updates += 1,
@@ -104,7 +96,7 @@ mod tests {
     fn queue(max_bytes: usize, priorities: &[Priority]) -> (Queue, Gap) {
         let mut queue = Queue::new(max_bytes);
         for (idx, priority) in priorities.iter().enumerate() {
-            queue.push(Waiting { sequence: idx as u64, priority: *priority, line: vec![b'x'; 10] });
+            queue.push(Line { sequence: idx as u64, priority: *priority, text: "x".repeat(10) });
         }
         let mut gap = Gap::default();
         queue.enforce_bound(&mut gap);

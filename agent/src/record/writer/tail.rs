@@ -3,10 +3,21 @@
 //! A power cut can leave half a line, or (on some file systems) a run of zero bytes. Neither may make the next
 //! record unreadable, so the writer ends such a line with a newline before it appends.
 
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    path::Path,
+};
+
 use serde::Deserialize;
 
 /// Bytes read from the end of the file. A record stays below 64 KiB, so this holds many.
 pub const MAX_TAIL_BYTES: usize = 1 << 20;
+
+/// Bytes read from the end of the file in search of records that were owed: more than an agent ever owes while its
+/// disk works.
+const MAX_OWED_BYTES: u64 = 16 << 20;
 
 /// Largest number that every JSON reader takes exactly. A larger one in a damaged line must not stop the counting.
 const MAX_SEQUENCE: u64 = (1 << 53) - 1;
@@ -40,6 +51,24 @@ pub fn inspect(bytes: &[u8]) -> Tail {
         .filter(|sequence| *sequence <= MAX_SEQUENCE)
         .max();
     Tail { last_sequence, torn_bytes }
+}
+
+/// The numbers of the records at the end of a file; none when it cannot be read.
+pub fn sequences(path: &Path) -> HashSet<u64> {
+    read(path).unwrap_or_default()
+}
+
+fn read(path: &Path) -> io::Result<HashSet<u64>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MAX_OWED_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_OWED_BYTES).read_to_end(&mut bytes)?;
+    let lines = bytes.split(|byte| *byte == b'\n');
+    Ok(lines
+        .filter_map(|line| serde_json::from_slice::<Line>(line).ok())
+        .map(|line| line.metadata.sequence)
+        .collect())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::{files::Files, *};
 use crate::{
     clock::Clock,
-    record::{Context, lifecycle},
+    record::{Context, Record, lifecycle},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -174,12 +174,13 @@ impl Lab {
         let (target, tail) = FileTarget::open(fake.clone(), Path::new("records"));
         let tail = tail.expect("nothing fails yet");
         let sequence = tail.last_sequence.unwrap_or(0);
-        let engine = Engine::new(target, origin(), "i1".to_owned(), sequence, max_bytes);
+        let engine = Engine::new(target, origin(), "i1", sequence, max_bytes);
         Self { fake, engine, now: Now { kernel: KernelTime(0), wall: WallTime(0) } }
     }
 
     fn append(&mut self, count: usize) -> Result<Accepted, AppendError> {
-        self.engine.enqueue(vec![record(); count]);
+        let numbering = self.engine.numbering();
+        self.engine.enqueue((0..count).filter_map(|_| numbering.line(record())).collect());
         self.engine.flush(self.now);
         answer(self.engine.health())
     }
@@ -397,7 +398,7 @@ proptest! {
                     lab.engine = {
                         let (target, tail) = FileTarget::open(lab.fake.clone(), Path::new("records"));
                         let last = tail.expect("healed").last_sequence.unwrap_or(0).max(floor);
-                        Engine::new(target, origin(), "i2".to_owned(), last, 4_000)
+                        Engine::new(target, origin(), "i2", last, 4_000)
                     };
                 }
             }
@@ -454,11 +455,12 @@ fn a_real_file_is_private_durable_and_survives_rotation() {
     runtime.block_on(async {
         let (writer, started) = Writer::spawn(settings.clone(), origin()).expect("starts");
         assert_eq!(started, Started::default());
-        assert_eq!(writer.append(vec![record(), record()]).await, Ok(Accepted { sequence: 2 }));
+        let line = |writer: &Writer| writer.numbering().line(record()).expect("a line");
+        assert_eq!(writer.append(vec![line(&writer), line(&writer)]).await, Ok(Accepted { sequence: 2 }));
         let mode = path.metadata().expect("a file").permissions().mode() & 0o777;
         assert_eq!(mode & !0o640, 0, "{mode:o}");
         std::fs::rename(&path, directory.path().join("records.jsonl.1")).expect("renamed");
-        assert_eq!(writer.append(vec![record()]).await, Ok(Accepted { sequence: 3 }));
+        assert_eq!(writer.append(vec![line(&writer)]).await, Ok(Accepted { sequence: 3 }));
         writer.reopen().await;
         let health = writer.stop().await;
         assert_eq!(health, Health { accepted_sequence: 3, degraded: None });
@@ -470,7 +472,7 @@ fn a_real_file_is_private_durable_and_survives_rotation() {
             .expect("torn");
         let (writer, started) = Writer::spawn(settings, origin()).expect("starts again");
         assert_eq!(started, Started { last_sequence: 3, torn_bytes: 6 });
-        assert_eq!(writer.append(vec![record()]).await, Ok(Accepted { sequence: 4 }));
+        assert_eq!(writer.append(vec![line(&writer)]).await, Ok(Accepted { sequence: 4 }));
         writer.stop().await;
         let text = std::fs::read_to_string(&path).expect("read");
         assert_eq!(text.lines().count(), 3);

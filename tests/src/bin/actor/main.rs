@@ -2,13 +2,21 @@
 //!
 //! Each kind of sender exists because an owner can be mistaken in another way: the process that opened a socket is
 //! not always the one that sends on it. Every process that sent prints one line, `{"pid": ..., "bytes": ...}`;
-//! every listener prints `{"listening": ...}` first.
+//! every listener prints `{"listening": ...}` first. What this kernel does not have ends in one line,
+//! `{"impossible": "..."}`, found out by trying.
 
 mod fan;
+mod frame;
+mod impossible;
+mod raw;
 mod scan;
+mod stream;
 mod sys;
+mod tap;
 mod tcp;
 mod udp;
+mod uring;
+mod xdp;
 
 use std::process::ExitCode;
 
@@ -32,10 +40,22 @@ enum Actor {
     UdpSend(udp::Send),
     /// Read datagrams
     UdpSink(udp::Sink),
+    /// Send until told to end
+    Stream(stream::Stream),
     /// Send to very many destinations, as standard input says
     Fan(fan::Fan),
     /// Accept very many connections
     TcpAbsorb(fan::Absorb),
+    /// Send through a raw socket
+    RawSend(raw::Send),
+    /// Send echo requests through a ping socket
+    PingSend(raw::Ping),
+    /// Send frames through a packet socket
+    FrameSend(frame::Send),
+    /// Send frames through an AF_XDP socket
+    XdpSend(xdp::Send),
+    /// Be a virtual machine behind a tap device
+    TapSend(tap::Send),
     /// Knock at ports, send nothing
     Scan(scan::Scan),
 }
@@ -49,11 +69,17 @@ fn main() -> ExitCode {
         Actor::TcpSink(sink) => tcp::sink(&sink),
         Actor::UdpSend(send) => udp::send(&send),
         Actor::UdpSink(sink) => udp::sink(&sink),
+        Actor::Stream(stream) => stream::stream(&stream),
         Actor::Fan(fan) => fan::fan(&fan),
         Actor::TcpAbsorb(absorb) => fan::absorb(&absorb),
+        Actor::RawSend(send) => raw::send(&send),
+        Actor::PingSend(ping) => raw::ping(&ping),
+        Actor::FrameSend(send) => frame::send(&send),
+        Actor::XdpSend(send) => xdp::send(&send),
+        Actor::TapSend(send) => tap::send(&send),
         Actor::Scan(scan) => scan::scan(&scan),
     };
-    match outcome {
+    match outcome.or_else(impossible::tell) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("actor: {error:#}");

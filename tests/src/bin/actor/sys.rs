@@ -1,8 +1,10 @@
-//! The two system calls that no safe crate here wraps.
+//! The system calls that no safe crate here wraps.
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd as _},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+    ptr,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// Which of the two processes runs on.
@@ -24,18 +26,172 @@ pub(crate) fn fork() -> io::Result<Fork> {
     }
 }
 
-/// The kernel cuts each buffer that is sent into datagrams of this many bytes (`UDP_SEGMENT`).
-pub(crate) fn set_udp_segment(socket: impl AsFd, bytes: u16) -> io::Result<()> {
-    let value = libc::c_int::from(bytes);
+fn checked(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sets a socket option whose value is a plain number or structure.
+pub(crate) fn set_option<T: Copy>(socket: impl AsFd, level: i32, name: i32, value: &T) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of `value`, which outlives the call.
-    let result = unsafe {
+    checked(unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_SEGMENT,
-            (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            level,
+            name,
+            ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    })
+}
+
+/// Sets a socket option whose value is text.
+pub(crate) fn set_text_option(socket: impl AsFd, level: i32, name: i32, value: &str) -> io::Result<()> {
+    // SAFETY: the pointer and the length are those of `value`, which outlives the call.
+    checked(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            value.as_ptr().cast(),
+            value.len() as libc::socklen_t,
+        )
+    })
+}
+
+/// Reads where the rings of an AF_XDP socket are within its mappings.
+pub(crate) fn xdp_offsets(socket: impl AsFd) -> io::Result<libc::xdp_mmap_offsets> {
+    // SAFETY: integers, for which zero is a value.
+    let mut offsets: libc::xdp_mmap_offsets = unsafe { std::mem::zeroed() };
+    let mut length = size_of_val(&offsets) as libc::socklen_t;
+    // SAFETY: pointer and length belong together, and the kernel writes no more than that.
+    checked(unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_XDP,
+            libc::XDP_MMAP_OFFSETS,
+            (&raw mut offsets).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(offsets)
+}
+
+/// Binds an AF_XDP socket to the first queue of an interface, in the mode that every driver has.
+pub(crate) fn bind_xdp(socket: impl AsFd, ifindex: u32) -> io::Result<()> {
+    let address = libc::sockaddr_xdp {
+        sxdp_family: libc::AF_XDP as u16,
+        sxdp_flags: libc::XDP_COPY,
+        sxdp_ifindex: ifindex,
+        sxdp_queue_id: 0,
+        sxdp_shared_umem_fd: 0,
+    };
+    bind(socket.as_fd(), &address)
+}
+
+/// Binds a packet socket to an interface.
+pub(crate) fn bind_packet(socket: impl AsFd, ifindex: u32) -> io::Result<()> {
+    bind(socket.as_fd(), &packet_address(ifindex, [0; 6]))
+}
+
+fn bind<T>(socket: BorrowedFd<'_>, address: &T) -> io::Result<()> {
+    // SAFETY: pointer and length are those of `address`.
+    checked(unsafe {
+        libc::bind(socket.as_raw_fd(), ptr::from_ref(address).cast(), size_of::<T>() as libc::socklen_t)
+    })
+}
+
+/// Sends an IPv4 packet to a neighbour; the kernel writes the link header.
+pub(crate) fn send_to_neighbour(
+    socket: impl AsFd,
+    ifindex: u32,
+    neighbour: [u8; 6],
+    packet: &[u8],
+) -> io::Result<()> {
+    let address = packet_address(ifindex, neighbour);
+    // SAFETY: both pointers go with their lengths.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_fd().as_raw_fd(),
+            packet.as_ptr().cast(),
+            packet.len(),
+            0,
+            (&raw const address).cast(),
+            size_of_val(&address) as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn packet_address(ifindex: u32, neighbour: [u8; 6]) -> libc::sockaddr_ll {
+    let mut address = [0; 8];
+    address[..6].copy_from_slice(&neighbour);
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: (libc::ETH_P_IP as u16).to_be(),
+        sll_ifindex: ifindex as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: address,
+    }
+}
+
+/// Makes the open `/dev/net/tun` a tap device.
+pub(crate) fn become_tap(tun: impl AsFd, name: &str) -> io::Result<()> {
+    // SAFETY: integers and bytes, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
+    // SAFETY: the request is what this call expects.
+    checked(unsafe { libc::ioctl(tun.as_fd().as_raw_fd(), libc::TUNSETIFF, &raw const request) })
+}
+
+/// Memory shared with the kernel, never given back: the actor ends soon.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared {
+    start: *mut u8,
+    length: usize,
+}
+
+impl Shared {
+    /// Memory of our own, or a window into what `file` offers.
+    pub(crate) fn map(file: Option<(BorrowedFd<'_>, i64)>, length: usize) -> io::Result<Self> {
+        let (fd, offset, kind) = match file {
+            Some((fd, offset)) => (fd.as_raw_fd(), offset, libc::MAP_SHARED | libc::MAP_POPULATE),
+            None => (-1, 0, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
+        };
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, wherever the kernel likes.
+        let start = unsafe { libc::mmap(ptr::null_mut(), length, protection, kind, fd, offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { start: start.cast(), length })
+    }
+
+    /// Where it begins, for the kernel.
+    pub(crate) fn address(self) -> u64 {
+        self.start as u64
+    }
+
+    /// Copies bytes into it.
+    pub(crate) fn write(self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.length, "beyond the mapping");
+        // SAFETY: in bounds by the line above; `bytes` is elsewhere.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.add(at), bytes.len()) };
+    }
+
+    /// A number in it that the kernel reads or writes, too.
+    pub(crate) fn number(&self, at: usize) -> &AtomicU32 {
+        assert!(at + 4 <= self.length && at.is_multiple_of(4), "beyond the mapping");
+        // SAFETY: in bounds and aligned by the line above; the mapping stays for the life of the process.
+        unsafe { AtomicU32::from_ptr(self.start.add(at).cast()) }
+    }
+
+    /// Waits until the number has that value.
+    pub(crate) fn reached(&self, at: usize, value: u32) -> bool {
+        self.number(at).load(Ordering::Acquire) == value
+    }
 }

@@ -1,18 +1,19 @@
 //! Senders and receivers over TCP.
 
+pub(crate) mod how;
 mod serve;
 
 use std::{
-    fs::File,
-    io::{BufRead as _, Read as _, Write as _},
-    net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    io::{BufRead as _, Read as _},
+    net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::json;
 
+use self::how::{How, Via};
 pub(crate) use self::serve::{Serve, serve};
 use crate::{say, say_sent};
 
@@ -27,9 +28,10 @@ pub(crate) struct Push {
     to: SocketAddr,
     #[arg(long)]
     bytes: u64,
-    /// With sendfile(2) instead of write(2)
-    #[arg(long)]
-    sendfile: bool,
+    #[arg(long, value_enum, default_value = "tcp")]
+    via: Via,
+    #[arg(long, value_enum, default_value = "write")]
+    how: How,
     /// End right after the last write, without waiting for the peer
     #[arg(long)]
     quick: bool,
@@ -39,8 +41,7 @@ pub(crate) struct Push {
 }
 
 pub(crate) fn push(push: &Push) -> Result<()> {
-    let mut stream = TcpStream::connect_timeout(&push.to, CONNECT_TIMEOUT)
-        .with_context(|| format!("connect to {}", push.to))?;
+    let mut stream = push.via.connect(push.to)?;
     let mut sent = 0;
     if push.on_command {
         say(&json!({ "connected": push.to, "pid": std::process::id() }))?;
@@ -48,47 +49,24 @@ pub(crate) fn push(push: &Push) -> Result<()> {
             if line? == "end" {
                 break;
             }
-            sent += send_bytes(&mut stream, push.bytes)?;
+            how::send(&mut stream, push.how, push.bytes)?;
+            sent += push.bytes;
             say_sent(sent)?;
         }
         return finish(stream);
     }
-    if push.sendfile {
-        send_file(&stream, push.bytes)?;
-    } else {
-        send_bytes(&mut stream, push.bytes)?;
+    if push.via == Via::FastOpen {
+        sent = how::open_with_data(&stream, push.to, push.bytes)?;
     }
+    how::send(&mut stream, push.how, push.bytes - sent)?;
     say_sent(push.bytes)?;
     if push.quick { Ok(()) } else { finish(stream) }
 }
 
 /// Says that no more comes, and waits until the peer has read it all.
-fn finish(mut stream: TcpStream) -> Result<()> {
+pub(crate) fn finish(mut stream: TcpStream) -> Result<()> {
     stream.shutdown(Shutdown::Write)?;
     stream.read_to_end(&mut Vec::new()).context("wait for the peer")?;
-    Ok(())
-}
-
-fn send_bytes(stream: &mut TcpStream, bytes: u64) -> Result<u64> {
-    let buffer = [b'x'; BUFFER_BYTES];
-    let mut left = bytes;
-    while left > 0 {
-        let portion = left.min(BUFFER_BYTES as u64) as usize;
-        stream.write_all(&buffer[..portion])?;
-        left -= portion as u64;
-    }
-    Ok(bytes)
-}
-
-fn send_file(stream: &TcpStream, bytes: u64) -> Result<()> {
-    let file: File = tempfile::tempfile().context("make a file")?;
-    file.set_len(bytes)?;
-    let mut left = bytes;
-    while left > 0 {
-        let sent = rustix::fs::sendfile(stream, &file, None, left as usize).context("sendfile")?;
-        ensure!(sent > 0, "sendfile stopped {left} bytes before the end");
-        left -= sent as u64;
-    }
     Ok(())
 }
 
@@ -116,7 +94,7 @@ pub(crate) fn sprinkle(sprinkle: &Sprinkle) -> Result<()> {
             TcpStream::connect_timeout(&(IpAddr::V6(address), sprinkle.port).into(), CONNECT_TIMEOUT)
                 .with_context(|| format!("connect to {address}"))?;
         let at_ns = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64;
-        send_bytes(&mut stream, sprinkle.bytes)?;
+        how::send(&mut stream, How::Write, sprinkle.bytes)?;
         times.push(json!({ "to": address, "at_ns": at_ns }));
         finish(stream)?;
         thread::sleep(Duration::from_millis(sprinkle.pause_ms));
@@ -141,15 +119,24 @@ pub(crate) fn pull(pull: &Pull) -> Result<()> {
 pub(crate) struct Sink {
     #[arg(long)]
     listen: SocketAddr,
+    #[arg(long, value_enum, default_value = "tcp")]
+    via: Via,
+    /// Let clients fill the buffers before anything is read
+    #[arg(long, default_value_t = 0)]
+    slow_ms: u64,
 }
 
 /// Runs until it is killed.
 pub(crate) fn sink(sink: &Sink) -> Result<()> {
-    let listener = TcpListener::bind(sink.listen).with_context(|| format!("listen at {}", sink.listen))?;
+    let listener = sink.via.listen(sink.listen)?;
     say(&json!({ "listening": sink.listen }))?;
+    let pause = Duration::from_millis(sink.slow_ms);
     loop {
         let (mut stream, _) = listener.accept()?;
-        thread::spawn(move || drain(&mut stream));
+        thread::spawn(move || {
+            thread::sleep(pause);
+            drain(&mut stream)
+        });
     }
 }
 

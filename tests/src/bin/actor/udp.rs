@@ -1,11 +1,26 @@
 //! Senders and receivers over UDP.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::{
+    io::IoSlice,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags};
 use serde_json::json;
 
-use crate::{say, say_sent, sys::set_udp_segment};
+use crate::{impossible::needs, say, say_sent, sys::set_option, uring};
+
+/// How datagrams are handed to the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum How {
+    /// One call each
+    Single,
+    /// sendmmsg(2): sixteen with one call
+    Many,
+    /// io_uring, which needs a connected socket
+    IoUring,
+}
 
 #[derive(clap::Args)]
 pub(crate) struct Send {
@@ -23,6 +38,11 @@ pub(crate) struct Send {
     /// The kernel cuts each buffer into datagrams of this size
     #[arg(long)]
     segment: Option<u16>,
+    #[arg(long, value_enum, default_value = "single")]
+    how: How,
+    /// Join the multicast group ourselves, so that we get copies
+    #[arg(long)]
+    join: bool,
 }
 
 pub(crate) fn send(send: &Send) -> Result<()> {
@@ -31,18 +51,59 @@ pub(crate) fn send(send: &Send) -> Result<()> {
         if first.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any)?;
     if let Some(bytes) = send.segment {
-        set_udp_segment(&socket, bytes).context("UDP_SEGMENT")?;
+        let bytes = libc::c_int::from(bytes);
+        needs("UDP_SEGMENT", set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, &bytes))?;
+    }
+    if first.is_ipv4() {
+        socket.set_broadcast(true)?;
+        socket.set_multicast_ttl_v4(8)?;
+    }
+    if send.join {
+        match first.ip() {
+            IpAddr::V4(group) => socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED)?,
+            IpAddr::V6(group) => socket.join_multicast_v6(&group, 0)?,
+        }
     }
     if send.connected {
         ensure!(send.to.len() == 1, "a connected socket has one peer");
         socket.connect(first)?;
     }
+    match send.how {
+        How::Single => send_single(&socket, send)?,
+        How::Many => send_many(&socket, send)?,
+        How::IoUring => {
+            let buffer: &'static [u8] = vec![b'x'; send.size].leak();
+            let mut sender = uring::Sender::new(uring::Style::Submitted)?;
+            for _ in 0..send.count {
+                ensure!(sender.send(&socket, buffer)? == send.size, "part of a datagram was sent");
+            }
+        }
+    }
+    say_sent(send.count * send.size as u64)
+}
+
+fn send_single(socket: &UdpSocket, send: &Send) -> Result<()> {
     let buffer = vec![b'x'; send.size];
     for (_, to) in (0..send.count).zip(send.to.iter().cycle()) {
         let sent = if send.connected { socket.send(&buffer) } else { socket.send_to(&buffer, to) };
         ensure!(sent.with_context(|| format!("send to {to}"))? == send.size, "part of a datagram was sent");
     }
-    say_sent(send.count * send.size as u64)
+    Ok(())
+}
+
+fn send_many(socket: &UdpSocket, send: &Send) -> Result<()> {
+    let buffer = vec![b'x'; send.size];
+    let slices = [IoSlice::new(&buffer)];
+    let mut left = send.count as usize;
+    while left > 0 {
+        let mut ancillary: Vec<SendAncillaryBuffer<'_, '_, '_>> =
+            (0..left.min(16)).map(|_| SendAncillaryBuffer::default()).collect();
+        let to = rustix::net::SocketAddrAny::from(send.to[0]);
+        let mut messages: Vec<MMsgHdr<'_>> =
+            ancillary.iter_mut().map(|ancillary| MMsgHdr::new_with_addr(&to, &slices, ancillary)).collect();
+        left -= rustix::net::sendmmsg(socket, &mut messages, SendFlags::empty())?;
+    }
+    Ok(())
 }
 
 #[derive(clap::Args)]

@@ -4,6 +4,7 @@
 //! is not zero when a promise was broken.
 
 mod flows;
+mod restart;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -25,6 +26,8 @@ struct Args {
 enum Campaign {
     /// Very many flows at once, and very many one after the other
     Flows(flows::Args),
+    /// Kills, stops, upgrades and changes of size at random moments under four transfers
+    Restart(restart::Args),
 }
 
 fn main() -> ExitCode {
@@ -49,5 +52,6 @@ fn run(campaign: &Campaign, seed: u64) -> Result<Report> {
     let progress = Progress::on_terminal();
     match campaign {
         Campaign::Flows(args) => homeport_tests::campaign::flows::run(&args.plan(seed), progress),
+        Campaign::Restart(args) => homeport_tests::campaign::restart::run(&args.plan(seed), progress),
     }
 }

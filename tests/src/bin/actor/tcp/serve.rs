@@ -17,7 +17,10 @@ use rustix::net::{
 };
 use serde_json::json;
 
-use super::{finish, send_bytes, send_file};
+use super::{
+    finish,
+    how::{self, How},
+};
 use crate::{
     say, say_sent,
     sys::{Fork, fork},
@@ -109,11 +112,8 @@ fn answer_all(listener: &TcpListener, serve: &Serve) -> Result<()> {
 }
 
 fn answer(mut stream: TcpStream, serve: &Serve) -> Result<()> {
-    if matches!(serve.mode, Mode::Sendfile) {
-        send_file(&stream, serve.bytes)?;
-    } else {
-        send_bytes(&mut stream, serve.bytes)?;
-    }
+    let how = if matches!(serve.mode, Mode::Sendfile) { How::Sendfile } else { How::Write };
+    how::send(&mut stream, how, serve.bytes)?;
     say_sent(serve.bytes)?;
     finish(stream)
 }

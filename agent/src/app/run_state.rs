@@ -1,0 +1,233 @@
+//! What one agent leaves for the next: everything that was counted and is not in a record that is known to be on
+//! disk, and what is needed to go on without a seam.
+//!
+//! One file in `agent.run_dir`, which lives as long as the pinned maps: until the next boot. It is written whole
+//! beside the old one and renamed over it: the rename is the *commit*. It need not be synced: what a killed process
+//! has written is there, and a power cut takes the maps along.
+//!
+//! ```text
+//!   magic (16 bytes) | checksum (8) | length (8) | ledger, MessagePack | length (8) | episodes, MessagePack
+//! ```
+//!
+//! The two parts are decoded for themselves: when a build cannot read the episodes of another one, their ids begin
+//! anew, but not a byte is missed. Fields have names there, so that later builds may add some.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Write as _},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::edges::{Destination, SavedEdges};
+use crate::{
+    alert::OpenEpisode,
+    clock::{KernelTime, WallTime},
+    flow::class::Totals,
+    record::Line,
+};
+
+const MAGIC: &[u8; 16] = b"homeport state 1";
+const FILE_NAME: &str = "run.state";
+
+/// Everything but the episodes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ledger<'a> {
+    /// Boot id: kernel time and maps are of this boot.
+    pub(super) boot: Cow<'a, str>,
+    /// When this was written.
+    pub(super) written: WallTime,
+    pub(super) written_kernel: KernelTime,
+    /// `Committed` of the probe; all zero when nothing is pinned.
+    pub(super) epoch: u64,
+    pub(super) maps: u64,
+    pub(super) aside: Option<u32>,
+    /// The interval that is being counted.
+    pub(super) totals: Cow<'a, Totals>,
+    pub(super) interval_started: KernelTime,
+    pub(super) interval_started_wall: WallTime,
+    /// Losses at its beginning, by cause: events and bytes.
+    pub(super) losses_before: Vec<(u64, u64)>,
+    pub(super) edges: SavedEdges,
+    pub(super) destinations: Cow<'a, HashMap<IpAddr, Destination>>,
+    /// Wire bytes used, by exception.
+    pub(super) exceptions: Vec<(Cow<'a, str>, u64)>,
+    /// Parts that do not do what they promise, why, and since when.
+    pub(super) conditions: Vec<(Cow<'a, str>, Cow<'a, str>, KernelTime)>,
+    /// Number of the last record that was made.
+    pub(super) sequence: u64,
+    /// Records that may not be on disk.
+    pub(super) owed: Vec<Arc<Line>>,
+}
+
+/// What an agent before this one left.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) ledger: Ledger<'static>,
+    /// Why not, when they cannot be read.
+    pub(super) episodes: Result<Vec<OpenEpisode>, String>,
+}
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct RunState {
+    path: PathBuf,
+    buffer: Vec<u8>,
+}
+
+impl RunState {
+    pub(super) fn new(directory: &Path) -> Self {
+        Self { path: directory.join(FILE_NAME), buffer: Vec::new() }
+    }
+
+    /// What was left; `None` when there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the file.
+    pub(super) fn load(&self) -> Result<Option<Left>, String> {
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("{}: {error}", self.path.display())),
+        };
+        decode(&bytes).map(Some).map_err(|reason| format!("{} {reason}", self.path.display()))
+    }
+
+    /// Writes both parts. When this returns without error, they are what the next agent finds.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written; the one before is then still there.
+    pub(super) fn commit(&mut self, ledger: &Ledger<'_>, episodes: &[&OpenEpisode]) -> io::Result<()> {
+        encode(&mut self.buffer, ledger, episodes)?;
+        let temporary = self.path.with_extension("new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&self.buffer)?;
+        drop(file);
+        fs::rename(&temporary, &self.path)
+    }
+
+    /// The next agent finds nothing: what this one cannot keep true must not be believed.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+}
+
+fn encode(buffer: &mut Vec<u8>, ledger: &Ledger<'_>, episodes: &[&OpenEpisode]) -> io::Result<()> {
+    buffer.clear();
+    buffer.extend_from_slice(MAGIC);
+    buffer.extend_from_slice(&[0; 8]);
+    part(buffer, ledger)?;
+    part(buffer, &episodes)?;
+    let sum = checksum(&buffer[24..]);
+    buffer[16..24].copy_from_slice(&sum.to_le_bytes());
+    Ok(())
+}
+
+fn part(buffer: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
+    let at = buffer.len();
+    buffer.extend_from_slice(&[0; 8]);
+    rmp_serde::encode::write_named(buffer, value).map_err(io::Error::other)?;
+    let length = (buffer.len() - at - 8) as u64;
+    buffer[at..at + 8].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+fn decode(bytes: &[u8]) -> Result<Left, String> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or("is of another version")?;
+    let (sum, rest) = take_number(rest)?;
+    if checksum(rest) != sum {
+        return Err("is damaged".to_owned());
+    }
+    let (ledger, rest) = take_part(rest)?;
+    let (episodes, _) = take_part(rest)?;
+    let ledger: Ledger<'static> =
+        rmp_serde::from_slice(ledger).map_err(|error| format!("cannot be read: {error}"))?;
+    let episodes = rmp_serde::from_slice(episodes).map_err(|error| error.to_string());
+    Ok(Left { ledger, episodes })
+}
+
+fn take_number(bytes: &[u8]) -> Result<(u64, &[u8]), String> {
+    let (number, rest) = bytes.split_first_chunk().ok_or("is cut short")?;
+    Ok((u64::from_le_bytes(*number), rest))
+}
+
+fn take_part(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
+    let (length, rest) = take_number(bytes)?;
+    let length = usize::try_from(length).map_err(|_| "is cut short")?;
+    rest.split_at_checked(length).ok_or_else(|| "is cut short".to_owned())
+}
+
+/// FNV-1a over words of eight bytes: it guards against accidents, and is read at a gigabyte a second.
+fn checksum(bytes: &[u8]) -> u64 {
+    let mut sum: u64 = 0xcbf2_9ce4_8422_2325 ^ bytes.len() as u64;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x0000_0100_0000_01b3);
+        sum ^= sum >> 29;
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Priority;
+
+    fn ledger() -> Ledger<'static> {
+        Ledger {
+            boot: "b".into(),
+            written: WallTime(1),
+            written_kernel: KernelTime(2),
+            epoch: 7,
+            maps: 8,
+            aside: Some(1),
+            totals: Cow::Owned(Totals::default()),
+            interval_started: KernelTime(1),
+            interval_started_wall: WallTime(1),
+            losses_before: vec![(1, 2)],
+            edges: SavedEdges::default(),
+            destinations: Cow::Owned(HashMap::new()),
+            exceptions: vec![("EX-1".into(), 9)],
+            conditions: Vec::new(),
+            sequence: 3,
+            owed: vec![Arc::new(Line {
+                sequence: 3,
+                priority: Priority::Transition,
+                text: "{}\n".to_owned(),
+            })],
+        }
+    }
+
+    #[test]
+    fn what_was_committed_is_found_and_damage_is_noticed() {
+        let directory = tempfile::tempdir().expect("directory");
+        let mut state = RunState::new(directory.path());
+        assert!(state.load().expect("nothing wrong").is_none());
+        state.commit(&ledger(), &[]).expect("written");
+        let left = state.load().expect("sound").expect("there");
+        assert_eq!((left.ledger.epoch, left.ledger.aside, left.ledger.sequence), (7, Some(1), 3));
+        assert_eq!(left.ledger.owed[0].text, "{}\n");
+        assert!(left.episodes.expect("readable").is_empty());
+
+        let path = directory.path().join(FILE_NAME);
+        let whole = fs::read(&path).expect("bytes");
+        for cut in 0..whole.len() {
+            assert!(decode(&whole[..cut]).is_err(), "cut at {cut}");
+        }
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            assert!(decode(&bytes).is_err(), "bit at {at}");
+        }
+        state.remove().expect("removed");
+        assert!(state.load().expect("nothing wrong").is_none());
+    }
+}

@@ -1,0 +1,107 @@
+//! The table: one row, and one test, per way out.
+
+use homeport_tests::lab::Family::{V4, V6};
+
+use crate::{
+    Owner::{Bypass, Forwarded, Kernel, Opener, PacketSocket, Process},
+    Path,
+    play::{packet, raw, tcp, transit, tunnel, udp},
+    run,
+};
+
+/// `name, "in words", expected owner, expected initiator, how it is played;` under the heading of its family.
+macro_rules! paths {
+    ($($group:literal: { $($name:ident, $title:literal, $owner:expr, $initiator:literal, $play:expr;)* })*) => {
+        $($(
+            #[test]
+            fn $name() {
+                run(&Path {
+                    name: stringify!($name),
+                    group: $group,
+                    title: $title,
+                    owner: $owner,
+                    initiator: $initiator,
+                    play: || $play,
+                });
+            }
+        )*)*
+    };
+}
+
+paths! {
+    "TCP": {
+        tcp_client, "client, write", Process, "local", tcp::push("tcp", "", "");
+        tcp_sendfile, "client, sendfile", Process, "local", tcp::push("tcp", "", "--how sendfile");
+        tcp_splice, "client, splice", Process, "local", tcp::push("tcp", "", "--how splice");
+        tcp_io_uring, "client, io_uring", Process, "local", tcp::push("tcp", "", "--how io-uring");
+        tcp_io_uring_polled, "client, io_uring with SQPOLL", Process, "local",
+            tcp::push("tcp", "", "--how io-uring-polled");
+        tcp_io_uring_uncopied, "client, io_uring send_zc", Process, "local",
+            tcp::push("tcp", "", "--how io-uring-uncopied");
+        tcp_uncopied, "client, MSG_ZEROCOPY", Process, "local", tcp::push("tcp", "", "--how uncopied");
+        tcp_fast_open, "client, data in the SYN", Process, "local", tcp::fast_open();
+        tcp_tls, "client, encrypted by the kernel", Process, "local", tcp::encrypted();
+        tcp_accepted, "accepted session", Process, "remote", tcp::serve("plain");
+        tcp_prefork, "accepted by a worker", Process, "remote", tcp::serve("prefork");
+        tcp_fork, "accepted, then forked", Process, "remote", tcp::serve("fork");
+        tcp_passed, "accepted, then passed to another process", Process, "remote", tcp::serve("pass");
+        tcp_older, "connection older than the agent", Process, "unknown", tcp::older();
+        tcp_cgroup_gone, "the same, its cgroup removed", Process, "unknown", tcp::cgroup_gone();
+        tcp_process_gone, "its process has ended", Process, "local", tcp::process_gone();
+    }
+    "Like TCP": {
+        mptcp, "MPTCP", Opener, "local", tcp::push("tcp", "--via mptcp", "--via mptcp");
+        sctp, "SCTP", Process, "local", tcp::sctp();
+    }
+    "UDP": {
+        udp_unconnected, "unconnected", Process, "local", udp::send("--size 1000 --count 200");
+        udp_connected, "connected", Process, "local", udp::send("--size 1000 --count 200 --connected");
+        udp_many, "sendmmsg", Process, "local", udp::send("--size 1000 --count 200 --how many");
+        udp_io_uring, "io_uring", Process, "local",
+            udp::send("--size 1000 --count 200 --connected --how io-uring");
+        udp_segmented, "cut by the kernel (UDP_SEGMENT)", Process, "local",
+            udp::send("--size 12000 --count 20 --segment 1200");
+        udp_fragmented, "longer than the link, fragmented", Process, "local", udp::send("--size 60000 --count 10");
+        udp_multicast, "multicast", Process, "local", udp::to_groups(&[("239.1.2.3", None), ("ff05::77", None)], "");
+        udp_multicast_looped, "multicast, with copies for ourselves", Process, "local",
+            udp::to_groups(&[("239.1.2.4", None), ("ff05::78", None)], "--join");
+        udp_multicast_link, "multicast that stays on the link", Process, "local",
+            udp::to_groups(&[("224.0.0.77", Some("local"))], "");
+        udp_broadcast, "broadcast", Process, "local", udp::to_groups(&[("192.0.2.255", None)], "");
+    }
+    "Raw IP and ICMP": {
+        raw_ip, "raw socket", Process, "unknown", raw::send("", &[V4, V6]);
+        raw_header_included, "raw socket, own header", Process, "unknown", raw::send("--source 192.0.2.10", &[V4]);
+        raw_spoofed, "raw socket, false source address", Process, "unknown",
+            raw::send("--source 198.51.100.99", &[V4]);
+        ping_socket, "ping socket", Process, "local", raw::ping_socket();
+        kernel_echo_reply, "the kernel answers a ping", Kernel("icmp"), "remote", raw::echo_replies();
+        kernel_unreachable, "the kernel says that nobody listens", Kernel("icmp"), "remote", raw::unreachable();
+        kernel_reset, "the kernel resets", Kernel("tcp"), "remote", raw::resets();
+    }
+    "Packet sockets": {
+        packet_raw, "AF_PACKET, whole frames", PacketSocket, "unknown", packet::counted("");
+        packet_datagram, "AF_PACKET, link header by the kernel", PacketSocket, "unknown",
+            packet::counted("--datagram");
+        packet_bypass, "AF_PACKET with PACKET_QDISC_BYPASS", Bypass, "unknown",
+            packet::past_everything("frame-send --bypass");
+        xdp, "AF_XDP", Bypass, "unknown", packet::past_everything("xdp-send");
+    }
+    "Containers and virtual machines": {
+        container_bridge, "container behind a bridge", Forwarded, "unknown", transit::container(false);
+        container_translated, "the same, with NAT", Forwarded, "unknown", transit::container(true);
+        container_macvlan, "container on macvlan", Forwarded, "unknown", transit::stacked("macvlan mode bridge");
+        container_ipvlan, "container on ipvlan", Forwarded, "unknown", transit::stacked("ipvlan mode l2");
+        virtual_machine, "virtual machine (tap)", Forwarded, "unknown", transit::machine();
+    }
+    "Tunnels made on the host": {
+        tunnel_vxlan, "VXLAN", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::VXLAN);
+        tunnel_geneve, "Geneve", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::GENEVE);
+        tunnel_gre, "GRE", Kernel("gre"), "unknown", tunnel::through(&tunnel::GRE);
+        tunnel_ipip, "IPIP", Kernel("ipip"), "unknown", tunnel::through(&tunnel::IPIP);
+        tunnel_sit, "6in4", Kernel("ip6-tunnel"), "unknown", tunnel::through(&tunnel::SIT);
+        tunnel_ip6tnl, "IPv6 in IPv6", Kernel("ip6-tunnel"), "unknown", tunnel::through(&tunnel::IP6TNL);
+        tunnel_wireguard, "WireGuard", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::WIREGUARD);
+        tunnel_ipsec, "IPsec (ESP)", Process, "local", tunnel::encrypted();
+    }
+}
