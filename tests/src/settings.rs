@@ -17,6 +17,10 @@ pub struct Settings {
     pub more: String,
     /// Keys of `[geo]`; `{directory}` stands for the agent's directory. Empty: the embedded database.
     pub geo: String,
+    /// Further keys of `[host]`.
+    pub host: String,
+    /// `host.namespaces`.
+    pub namespaces: &'static str,
     /// Where records go, below the agent's directory.
     pub records: String,
     /// The service manager reads nothing any more once the agent is ready.
@@ -36,6 +40,8 @@ impl Default for Settings {
                 .to_owned(),
             more: String::new(),
             geo: format!("databases = [\"{{directory}}/{}\"]", database::FILE),
+            host: String::new(),
+            namespaces: "own",
             records: "records.jsonl".to_owned(),
             deaf_manager: false,
             arguments: &[],
@@ -52,9 +58,9 @@ impl Settings {
         let pin_dir = pins::directory(directory);
         let directory = directory.display().to_string();
         let geo = self.geo.replace("{directory}", &directory);
-        let Self { quiet_secs, interval_secs, policies, more, records, .. } = self;
+        let Self { quiet_secs, interval_secs, policies, more, host, namespaces, records, .. } = self;
         let mut text = format!(
-            "[host]\nname = \"storage-1\"\nnamespaces = \"own\"\n\n\
+            "[host]\nname = \"storage-1\"\nnamespaces = \"{namespaces}\"\n{host}\n\n\
              [geo]\n{geo}\n\n\
              [alert]\nattempt_grace_ms = 500\nquiet_secs = {quiet_secs}\n\n\
              [records]\nfile = \"{directory}/{records}\"\ninterval_secs = {interval_secs}\n\n\

@@ -382,7 +382,8 @@ fn reasons_can_be_read_aloud() {
             ),
         ),
     ] {
-        assert_eq!(judge(policy, location).reason.as_ref(), expected);
+        let judgement = judge(policy, location);
+        assert_eq!(judgement.sentence("203.0.113.9".parse().expect("an address")), expected);
     }
     let excused = PolicySet::new(Vec::new(), policy("us-only"), vec![exception("EX-1", "SG")], Vec::new());
     let place = located(country("SG"));
