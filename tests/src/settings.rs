@@ -29,6 +29,8 @@ pub struct Settings {
     pub arguments: &'static [&'static str],
     /// Words before the agent's command line, such as `unshare --mount`.
     pub wrapper: &'static [&'static str],
+    /// Counting goes on while the agent is away, and so do episodes: a stop does not close them.
+    pub pinned: bool,
 }
 
 impl Default for Settings {
@@ -46,16 +48,22 @@ impl Default for Settings {
             deaf_manager: false,
             arguments: &[],
             wrapper: &[],
+            pinned: false,
         }
     }
 }
 
 impl Settings {
+    /// The usual ones, for an agent whose successor goes on with what it counted.
+    pub fn pinned() -> Self {
+        Self { pinned: true, ..Self::default() }
+    }
+
     /// The file, for an agent that keeps everything in `directory`.
     ///
     /// Documentation addresses are in no country; sites put them there.
     pub fn toml(&self, directory: &Path) -> String {
-        let pin_dir = pins::directory(directory);
+        let pin_dir = if self.pinned { pins::directory(directory) } else { "none".into() };
         let directory = directory.display().to_string();
         let geo = self.geo.replace("{directory}", &directory);
         let Self { quiet_secs, interval_secs, policies, more, host, namespaces, records, .. } = self;

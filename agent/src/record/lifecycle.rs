@@ -177,6 +177,13 @@ pub struct Lifecycle {
     pub unmapped: ocsf::Unmapped<Extra>,
 }
 
+impl Lifecycle {
+    /// Whether it says that records are missing.
+    pub const fn is_gap(&self) -> bool {
+        matches!(self.unmapped.homeport.event, Event::Gap(_))
+    }
+}
+
 /// `unmapped.homeport` of a lifecycle record.
 #[derive(Clone, Debug, Serialize)]
 pub struct Extra {

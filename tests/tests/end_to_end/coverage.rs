@@ -69,7 +69,7 @@ fn coverage(agent: &Agent) -> Result<(Output, Value)> {
 
 #[test]
 fn a_filter_that_somebody_detaches_is_attached_again_and_the_bytes_in_between_are_a_number() {
-    scene(&Settings::default(), |scene| {
+    scene(&Settings::pinned(), |scene| {
         let at = sink_at(Host::Foreign, Family::V4);
         let _sink = scene.lab.listener(Host::Foreign, "udp-sink", at, "")?;
         scene.lab.send(Host::Storage, &format!("udp-send --to {at} --size 1000 --count 10"))?;
@@ -109,7 +109,7 @@ fn a_filter_that_somebody_detaches_is_attached_again_and_the_bytes_in_between_ar
 
 #[test]
 fn a_socket_ledger_that_somebody_detaches_is_attached_again_and_the_bytes_in_between_are_a_number() {
-    scene(&Settings::default(), |scene| {
+    scene(&Settings::pinned(), |scene| {
         let at = sink_at(Host::Foreign, Family::V4);
         let _sink = scene.lab.listener(Host::Foreign, "udp-sink", at, "")?;
         scene.lab.send(Host::Storage, &format!("udp-send --to {at} --size 1000 --count 10"))?;
@@ -140,7 +140,7 @@ fn a_socket_ledger_that_somebody_detaches_is_attached_again_and_the_bytes_in_bet
 
 #[test]
 fn an_interface_that_is_renamed_is_counted_on_and_told() {
-    scene(&Settings::default(), |scene| {
+    scene(&Settings::pinned(), |scene| {
         let lab = &scene.lab;
         let at = sink_at(Host::Foreign, Family::V4);
         let _sink = lab.listener(Host::Foreign, "udp-sink", at, "")?;
@@ -167,7 +167,7 @@ fn an_interface_that_is_renamed_is_counted_on_and_told() {
 
 #[test]
 fn an_interface_that_is_made_again_is_watched_again_with_what_left_in_between() {
-    scene(&Settings::default(), |scene| {
+    scene(&Settings::pinned(), |scene| {
         let lab = &scene.lab;
         let router = lab.namespace(Host::Router);
         lab.shell(Host::Storage, "ip link delete eth0")?;
@@ -204,7 +204,7 @@ fn an_interface_that_is_made_again_is_watched_again_with_what_left_in_between() 
 
 #[test]
 fn the_statement_says_what_is_attached_where_and_a_script_can_ask() {
-    scene(&Settings::default(), |scene| {
+    scene(&Settings::pinned(), |scene| {
         let (output, view) = coverage(&scene.agent)?;
         let programs = view["programs"].as_array().context("programs")?;
         let attached =
@@ -255,7 +255,7 @@ const NOT_COVERED: i32 = 8;
 
 #[test]
 fn a_self_test_comes_out_as_a_finding_on_disk_that_pages_nobody() {
-    scene(&Settings::default(), |scene| {
+    scene(&Settings::pinned(), |scene| {
         let (code, outcome) = selftest(&scene.agent)?;
         ensure!(code == Some(0) && outcome["passed"] == true, "{outcome:#}");
         let records = scene.agent.records()?;
@@ -278,7 +278,7 @@ fn a_self_test_comes_out_as_a_finding_on_disk_that_pages_nobody() {
 #[test]
 fn a_self_test_without_a_route_says_so_and_coverage_with_it() {
     let more = "[selftest]\ndestination = \"203.0.113.200\"\n".to_owned();
-    scene(&Settings { more, ..Settings::default() }, |scene| {
+    scene(&Settings { more, ..Settings::pinned() }, |scene| {
         scene.lab.shell(Host::Storage, "ip route del default")?;
         let outcome = check_selftest_fails(&scene.agent, "sent")?;
         ensure!(outcome["reason"].as_str().is_some_and(|text| text.contains("unreachable")), "{outcome:#}");
@@ -291,7 +291,7 @@ fn a_self_test_without_a_route_says_so_and_coverage_with_it() {
 
 #[test]
 fn a_self_test_fails_while_somebody_keeps_detaching_the_socket_ledger() {
-    scene(&Settings::default(), |scene| {
+    scene(&Settings::pinned(), |scene| {
         let directory = scene.agent.pin_dir();
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|threads| {

@@ -25,7 +25,7 @@ fn pinned(directory: &std::path::Path) -> Result<Vec<String>> {
 
 #[test]
 fn programs_stay_attached_without_the_agent_and_cleanup_leaves_nothing_behind() {
-    scene(&Settings::default(), |scene| {
+    scene(&Settings::pinned(), |scene| {
         let pin_dir = scene.agent.pin_dir();
         let before = pinned(&pin_dir)?;
         ensure!(before.iter().any(|name| name == "account_egress"), "{before:?}");
@@ -87,7 +87,7 @@ fn gaps(scene: &Scene) -> Result<Vec<Value>> {
 
 /// Kills the agent, lets `tamper` do something, sends, and starts the agent again: one gap record says so.
 fn tampered(cause: &str, tamper: impl FnOnce(&Agent) -> Result<()>) {
-    scene(&Settings::default(), |scene| {
+    scene(&Settings::pinned(), |scene| {
         ensure!(gaps(scene)?.is_empty(), "the first start has no gap");
         scene.agent.kill()?;
         tamper(&scene.agent)?;
