@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::{
     actor::built,
+    database,
     flows::Flows,
     lab::{Host, Lab, output},
     patience::patient,
@@ -37,6 +38,16 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// When it has not been built.
 pub fn binary() -> Result<PathBuf> {
     built("homeport", "HOMEPORT_BIN", "cargo build --package homeport")
+}
+
+/// Where the agent with another layout of its maps is: named by `HOMEPORT_WIDE_BIN`, or in the target directory.
+///
+/// # Errors
+///
+/// When it has not been built.
+pub fn wide_binary() -> Result<PathBuf> {
+    let how = "cargo build --package homeport --features wide-slots, then rename the program";
+    built("homeport-wide", "HOMEPORT_WIDE_BIN", how)
 }
 
 /// A running agent with its files. It is killed when this is dropped, and shows its log when a test fails.
@@ -75,6 +86,7 @@ impl Agent {
 
     fn launch(lab: &Lab, settings: &Settings, directory: TempDir, toml: &str) -> Result<Self> {
         fs::write(directory.path().join("homeport.toml"), toml)?;
+        fs::write(directory.path().join(database::FILE), database::small()?)?;
         let notify = UnixDatagram::bind(directory.path().join("notify.sock"))?;
         let notified = read_messages(notify.try_clone()?, settings.deaf_manager);
         let process = run(lab, settings, directory.path(), &binary()?)?;

@@ -3,6 +3,7 @@
 //!
 //! | file | what for |
 //! |---|---|
+//! | `kernel` | what to expect of the kernel that the tests run on |
 //! | `lab` | a storage host, a router and three peers, each a network namespace |
 //! | `patience` | how much longer things may take on an emulated processor |
 //! | `running` | child processes that end with their owner, and the lines they print |
@@ -10,6 +11,7 @@
 //! | `settings` | configuration files for the agent |
 //! | `pins` | where agents under test pin their maps |
 //! | `agent` | starts, asks and stops the agent |
+//! | `database` | a country database that is read in no time |
 //! | `flows` | what `homeport flows --json` prints |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
 //! | `scene` | a lab with an agent, and the comparison with the network card |
@@ -20,8 +22,11 @@
 pub mod actor;
 pub mod agent;
 pub mod campaign;
+pub mod database;
 pub mod flows;
+pub mod kernel;
 pub mod lab;
+pub mod links;
 pub mod patience;
 pub mod pins;
 pub mod records;

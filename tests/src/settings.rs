@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use crate::{lab::Host, pins};
+use crate::{database, lab::Host, pins};
 
 /// What a test may want to be different. Written as TOML by [`Settings::toml`].
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct Settings {
     pub policies: String,
     /// Further tables, as TOML.
     pub more: String,
-    /// Keys of `[geo]`.
+    /// Keys of `[geo]`; `{directory}` stands for the agent's directory. Empty: the embedded database.
     pub geo: String,
     /// Further keys of `[host]`.
     pub host: String,
@@ -39,7 +39,7 @@ impl Default for Settings {
             policies: "[[policy]]\nname = \"lab\"\npreset = \"us-only\"\ndenied_countries = [\"CN\"]\n"
                 .to_owned(),
             more: String::new(),
-            geo: String::new(),
+            geo: format!("databases = [\"{{directory}}/{}\"]", database::FILE),
             host: String::new(),
             namespaces: "own",
             records: "records.jsonl".to_owned(),
@@ -56,8 +56,9 @@ impl Settings {
     /// Documentation addresses are in no country; sites put them there.
     pub fn toml(&self, directory: &Path) -> String {
         let pin_dir = pins::directory(directory);
-        let directory = directory.display();
-        let Self { quiet_secs, interval_secs, policies, more, geo, host, namespaces, records, .. } = self;
+        let directory = directory.display().to_string();
+        let geo = self.geo.replace("{directory}", &directory);
+        let Self { quiet_secs, interval_secs, policies, more, host, namespaces, records, .. } = self;
         let mut text = format!(
             "[host]\nname = \"storage-1\"\nnamespaces = \"{namespaces}\"\n{host}\n\n\
              [geo]\n{geo}\n\n\

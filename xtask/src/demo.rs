@@ -9,7 +9,6 @@ use anyhow::{Result, bail};
 
 use crate::{setup, tool};
 
-const PACKAGE: &str = "homeport-tests";
 const PROGRAM: &str = "demo";
 
 /// Where the demo finds the agent.
@@ -20,8 +19,7 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(Args {}: Args) -> Result<()> {
     setup::ensure()?;
-    tool::run(tool::cargo("build").args(["--locked", "--package", "homeport"]))?;
-    tool::run(tool::cargo("build").args(["--locked", "--package", PACKAGE, "--bin", PROGRAM]))?;
+    tool::run(tool::cargo("build").args(["--locked", "--bins"]).args(tool::PRODUCT))?;
     let program = tool::target_dir().join("debug").join(PROGRAM);
     let mut demo = if tool::is_root()? {
         Command::new(program)

@@ -18,9 +18,14 @@ mod guest;
 mod initramfs;
 mod kernels;
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use self::{
     binaries::TestBinary,
@@ -56,7 +61,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     };
     let job = match args.shell {
         Some(line) => Job::Shell(line),
-        None => Job::Tests { binaries: args.tests, filters: args.filters },
+        None => Job::Tests(vec![Selection { binaries: args.tests, filters: args.filters }]),
     };
     // Whoever names a kernel wants it; in a run of all, one that no mirror has is only told.
     let outcomes = run_on(&kernels, &job, !args.kernels.is_empty())?;
@@ -67,15 +72,54 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 /// What to do in the guest.
-pub(crate) enum Job {
-    /// Tests: of which binaries, and which names. All where empty.
-    Tests { binaries: Vec<String>, filters: Vec<String> },
+enum Job {
+    Tests(Vec<Selection>),
     /// A line of shell.
     Shell(String),
 }
 
+/// Some tests of some binaries; all of them where a list is empty.
+struct Selection {
+    binaries: Vec<String>,
+    filters: Vec<String>,
+}
+
+/// What every change is tested with: the oldest kernel, and one with everything that the host's does not have to have.
+const CI_KERNELS: [&str; 2] = ["5.10", "6.12"];
+
+/// Binaries and parts of names: all ways out that share one agent, what doctor says, and who is the owner. An emulated
+/// kernel takes about 10 s for each test with an agent of its own.
+const CI_TESTS: [(&str, &[&str]); 3] = [
+    ("kernel", &[]),
+    ("paths", &["tcp_", "udp_", "raw_", "kernel_", "packet_raw"]),
+    (
+        "end_to_end",
+        &[
+            "a_child_made_for_the_connection",
+            "the_agent_counts_sockets_of_its_own_namespace_only",
+            "frames_of_a_container",
+            "a_connection_older_than_the_agent",
+        ],
+    ),
+];
+
+/// The part of the matrix that `cargo xtask ci` runs; the sum of all kernels.
+pub(crate) fn run_for_ci() -> Result<Summary> {
+    let kernels = CI_KERNELS.iter().map(|name| Kernel::named(name)).collect::<Result<Vec<_>>>()?;
+    let selections = CI_TESTS.iter().map(|(binary, filters)| Selection {
+        binaries: vec![(*binary).to_owned()],
+        filters: filters.iter().map(|&filter| filter.to_owned()).collect(),
+    });
+    let lines = run_on(&kernels, &Job::Tests(selections.collect()), true)?;
+    print!("{}", table(&lines));
+    Ok(lines.iter().map(Line::summary).fold(Summary::default(), |mut sum, summary| {
+        sum += summary;
+        sum
+    }))
+}
+
 /// What became of one kernel.
-pub(crate) struct Line {
+struct Line {
     kernel: Kernel,
     release: String,
     outcome: Result<(Summary, Duration), String>,
@@ -83,14 +127,14 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn is_good(&self) -> bool {
+    fn is_good(&self) -> bool {
         match &self.outcome {
             Ok((summary, _)) => summary.failed == 0,
             Err(_) => self.tolerated,
         }
     }
 
-    pub(crate) fn summary(&self) -> Summary {
+    fn summary(&self) -> Summary {
         match &self.outcome {
             Ok((summary, _)) => *summary,
             Err(_) if self.tolerated => Summary::default(),
@@ -100,12 +144,12 @@ impl Line {
 }
 
 /// Runs on one kernel after the other, the failures of one notwithstanding.
-pub(crate) fn run_on(kernels: &[Kernel], job: &Job, all_required: bool) -> Result<Vec<Line>> {
+fn run_on(kernels: &[Kernel], job: &Job, all_required: bool) -> Result<Vec<Line>> {
     setup::ensure()?;
     setup::ensure_programs(&packages::VM)?;
     ensure!(cfg!(target_arch = "x86_64"), "the kernel matrix runs on x86_64 only");
-    let script = script(job)?;
     let vm = tool::target_dir().join("vm");
+    let script = script(job, &vm.join("bin"))?;
     let mut lines = Vec::new();
     for kernel in kernels {
         println!("\nvm: kernel {}", kernel.name);
@@ -134,7 +178,7 @@ pub(crate) fn run_on(kernels: &[Kernel], job: &Job, all_required: bool) -> Resul
 }
 
 /// One line per kernel: what it is, and how it went.
-pub(crate) fn table(lines: &[Line]) -> String {
+fn table(lines: &[Line]) -> String {
     let mut text = String::from("\n");
     for Line { kernel, release, outcome, .. } in lines {
         let said = match outcome {
@@ -147,14 +191,20 @@ pub(crate) fn table(lines: &[Line]) -> String {
     text
 }
 
-/// The lines of shell that the guest runs.
-fn script(job: &Job) -> Result<String> {
+/// The lines of shell that the guest runs, with links to all programs in `bin`.
+fn script(job: &Job, bin: &Path) -> Result<String> {
     tool::run(tool::cargo("build").args(["--locked", "--bins"]).args(tool::PRODUCT))?;
-    let agent = tool::target_dir().join("debug/homeport");
+    if bin.exists() {
+        fs::remove_dir_all(bin).with_context(|| format!("remove {}", bin.display()))?;
+    }
+    fs::create_dir_all(bin).with_context(|| format!("create {}", bin.display()))?;
+    for name in ["homeport", "actor"] {
+        link(&tool::target_dir().join("debug").join(name), bin)?;
+    }
     let mut script = String::from("failures=0\n");
     let directory = tool::workspace().join("tests");
     for (name, value) in [
-        ("HOMEPORT_BIN", agent.display().to_string()),
+        ("HOMEPORT_BIN", bin.join("homeport").display().to_string()),
         ("HOMEPORT_TEST_PATIENCE", PATIENCE.to_string()),
         ("HOMEPORT_VM_OUT", "/run/homeport-vm/out".to_owned()),
         ("CARGO_MANIFEST_DIR", directory.display().to_string()),
@@ -164,25 +214,33 @@ fn script(job: &Job) -> Result<String> {
     let _ = writeln!(script, "cd {}", quoted(&directory.display().to_string()));
     match job {
         Job::Shell(line) => {
-            let _ = writeln!(
-                script,
-                "sh -c {} && echo 'test result: ok. 1 passed; 0 failed;' || failures=1",
-                quoted(line)
-            );
+            let passed = "echo 'test result: ok. 1 passed; 0 failed;'";
+            let _ = writeln!(script, "sh -c {} && {passed} || failures=1", quoted(line));
         }
-        Job::Tests { binaries, filters } => {
-            for TestBinary { path, .. } in binaries::build(binaries)? {
+        Job::Tests(selections) => {
+            for Selection { binaries, filters } in selections {
                 let filters: Vec<String> = filters.iter().map(|filter| quoted(filter)).collect();
-                let _ = writeln!(
-                    script,
-                    "{} --test-threads=1 --color never {} || failures=$((failures + 1))",
-                    quoted(&path.display().to_string()),
-                    filters.join(" ")
-                );
+                for TestBinary { path, .. } in binaries::build(binaries)? {
+                    let program = link(&path, bin)?;
+                    let _ = writeln!(
+                        script,
+                        "{} --test-threads=1 --color never {} || failures=$((failures + 1))",
+                        quoted(&program.display().to_string()),
+                        filters.join(" ")
+                    );
+                }
             }
         }
     }
     Ok(script)
+}
+
+/// A second name for a program, because cargo may put its next version under the first one while the guest runs.
+fn link(program: &Path, bin: &Path) -> Result<PathBuf> {
+    let name = program.file_name().context("a program has a name")?;
+    let to = bin.join(name);
+    fs::hard_link(program, &to).with_context(|| format!("link {} to {}", program.display(), to.display()))?;
+    Ok(to)
 }
 
 /// As the shell reads it back.

@@ -1,7 +1,10 @@
 //! `homeport doctor`
 
-use std::{io::IsTerminal as _, path::Path};
+mod report;
 
+use std::path::Path;
+
+use self::report::{Mark, Report};
 use super::{ConfigArgs, table};
 use crate::{
     app,
@@ -13,6 +16,7 @@ use crate::{
         NamespaceBy, Probe, ProbeError, ProbeSettings, edge,
         links::Links,
         programs::{OLDEST_KERNEL, PROGRAMS, State},
+        support::{self, NETNS_COOKIE, TCX},
     },
 };
 
@@ -20,44 +24,14 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-}
-
-/// What a check found.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    Ok,
-    Reduced,
-    Missing,
-    Note,
-}
-
-struct Report {
-    colour: bool,
-    worst: Mark,
-}
-
-impl Report {
-    fn line(&mut self, mark: Mark, what: &str, detail: &str) {
-        let (word, code) = match mark {
-            Mark::Ok => ("ok      ", "32"),
-            Mark::Reduced => ("reduced ", "33"),
-            Mark::Missing => ("MISSING ", "31"),
-            Mark::Note => ("note    ", "0"),
-        };
-        if mark == Mark::Missing || (mark == Mark::Reduced && self.worst == Mark::Ok) {
-            self.worst = mark;
-        }
-        if self.colour {
-            println!("\x1b[{code}m{word}\x1b[0m{what:<18} {detail}");
-        } else {
-            println!("{word}{what:<18} {detail}");
-        }
-    }
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let (config, path) = args.config.load()?;
-    let mut report = Report { colour: std::io::stdout().is_terminal(), worst: Mark::Ok };
+    let mut report = Report::new(args.json);
     match &path {
         Some(path) => report.line(Mark::Ok, "configuration", &path.display().to_string()),
         None => {
@@ -89,30 +63,24 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     databases(&mut report, &config);
     running_agent(&mut report, &config.agent.socket);
     limits(&mut report);
-    let exit = match report.worst {
-        Mark::Missing => {
-            println!(
-                "\nA required part is missing: `homeport run` will not start, or will not do what it promises."
-            );
-            Exit::Unsupported
-        }
-        Mark::Reduced => {
-            println!("\nEverything required is there; what is reduced is said in every record of coverage.");
-            Exit::Success
-        }
-        Mark::Ok | Mark::Note => {
-            println!("\nEverything is there.");
-            Exit::Success
-        }
+    let (sentence, exit) = match report.worst() {
+        Mark::Missing => (
+            "A required part is missing: `homeport run` will not start, or will not do what it promises.",
+            Exit::Unsupported,
+        ),
+        Mark::Reduced => (
+            "Everything required is there; what is reduced is said in every record of coverage.",
+            Exit::Success,
+        ),
+        Mark::Ok | Mark::Note => ("Everything is there.", Exit::Success),
     };
+    report.finish(sentence)?;
     Ok(exit)
 }
 
 fn kernel(report: &mut Report) {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u8>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= OLDEST_KERNEL {
+    if support::version(&release) >= Some(OLDEST_KERNEL) {
         report.line(Mark::Ok, "kernel", &release);
     } else {
         let (major, minor) = OLDEST_KERNEL;
@@ -138,30 +106,21 @@ fn programs(report: &mut Report, settings: &ProbeSettings) {
                 let hook = format!("{} on {}", program.name, program.hook);
                 match &status.state {
                     State::Attached | State::Loaded => {
-                        report.line(Mark::Ok, "program", &format!("{hook}: {}", program.purpose));
+                        let detail = format!("{hook}: {}", program.purpose);
+                        report.named(Mark::Ok, "program", program.name, &detail);
                     }
                     State::NotNeeded(reason) => {
-                        report.line(Mark::Note, "program", &format!("{hook}: not needed, {reason}"))
+                        let detail = format!("{hook}: not needed, {reason}");
+                        report.named(Mark::Note, "program", program.name, &detail);
                     }
                     State::Refused(reason) => {
                         let reason = reason.lines().next().unwrap_or_default();
-                        report.line(
-                            Mark::Reduced,
-                            "program",
-                            &format!("{hook}: {}; {reason}", program.without),
-                        );
+                        let detail = format!("{hook}: {}; {reason}", program.without);
+                        report.named(Mark::Reduced, "program", program.name, &detail);
                     }
                 }
             }
-            if probe.namespaces() != NamespaceBy::Nothing {
-                report.line(Mark::Ok, "namespaces", "packets come with the network namespace they left");
-            } else {
-                report.line(
-                    Mark::Reduced,
-                    "namespaces",
-                    "this kernel cannot tell the namespace of a packet: host.namespaces = \"own\" is not possible",
-                );
-            }
+            features(report, &probe);
         }
         Err(ProbeError::NotPermitted) => {
             report.line(Mark::Missing, "programs", &ProbeError::NotPermitted.to_string());
@@ -176,6 +135,27 @@ fn programs(report: &mut Report, settings: &ProbeSettings) {
         Err(error) => {
             report.line(Mark::Missing, "programs", error.to_string().lines().next().unwrap_or_default())
         }
+    }
+}
+
+/// What newer kernels do better, without a program of its own.
+fn features(report: &mut Report, probe: &Probe) {
+    for (feature, there) in
+        [(TCX, probe.attaches_to_tcx()), (NETNS_COOKIE, probe.namespaces() == NamespaceBy::Cookie)]
+    {
+        if there {
+            report.named(Mark::Ok, "feature", feature.name, feature.name);
+        } else {
+            let detail = format!("no {}: {}", feature.name, feature.without);
+            report.named(Mark::Note, "feature", feature.name, &detail);
+        }
+    }
+    if probe.namespaces() == NamespaceBy::Nothing {
+        report.line(
+            Mark::Reduced,
+            "namespaces",
+            "this kernel cannot tell the namespace of a packet: host.namespaces = \"own\" is not possible",
+        );
     }
 }
 

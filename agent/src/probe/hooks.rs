@@ -22,13 +22,13 @@ use aya::{
         ProgramError, SchedClassifier, TcAttachType, TcError,
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
     },
-    util::KernelVersion,
 };
 
 use super::{
     load::chain,
     pins::{Pins, pinned_at},
     programs::{Kind, Program},
+    support::{self, TCX},
     sys::objects::{
         AttachType, LinkTarget, attach_to_cgroup, attach_to_interface, attach_to_tracepoint, link_target,
         open_pinned, replace_program,
@@ -430,7 +430,7 @@ fn attach_type(program: &Program) -> io::Result<AttachType> {
 }
 
 pub(super) fn has_tcx() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+    support::running().is_some_and(|version| TCX.is_in(version))
 }
 
 fn filter_options() -> NlOptions {

@@ -39,7 +39,12 @@ pub(super) fn open(settings: &ProbeSettings, maps: Option<&Path>) -> Result<(Ebp
     // Older kernels lack the helper that tells the namespace of a packet; the verifier is the one who knows.
     let mut found = None;
     for namespaces in [NamespaceBy::Cookie, NamespaceBy::Inode] {
-        if namespaces == NamespaceBy::Inode && (offsets.sock_net == 0 || offsets.net_inum == 0) {
+        let possible = match namespaces {
+            NamespaceBy::Cookie => matches!(own_namespace(namespaces), Ok(Some(_))),
+            NamespaceBy::Inode => offsets.sock_net != 0 && offsets.net_inum != 0,
+            NamespaceBy::Nothing => true,
+        };
+        if !possible {
             continue;
         }
         if let Some(ebpf) = load(settings, &offsets, namespaces, maps)? {

@@ -5,6 +5,8 @@
 //! | file | what for |
 //! |---|---|
 //! | `programs` | which program needs which kernel, and what is lost without it |
+//! | `support` | what differs between kernels, for doctor, the tests and the documentation |
+//! | `memlock` | room for the maps on kernels before 5.11 |
 //! | `load` | the object file into the kernel |
 //! | `pins` | where maps and links stay while no agent runs |
 //! | `hooks` | programs on their hooks: attached, handed over, looked after |
@@ -12,6 +14,7 @@
 //! | `slots` | readings of the counters, and how slots are taken back |
 //! | `reclaim` | when they are, if they only fell silent |
 //! | `baselines` | what has been read of each slot, for the agent after this one |
+//! | `drain` | maps of another layout, read for the last time |
 //! | `frames` | counters of interfaces |
 //! | `rings` | events |
 //! | `known` | destinations the programs are silent about |
@@ -24,6 +27,7 @@
 mod baselines;
 pub mod btf;
 mod cleanup;
+mod drain;
 pub mod edge;
 mod error;
 mod frames;
@@ -31,12 +35,14 @@ mod hooks;
 mod known;
 pub mod links;
 mod load;
+mod memlock;
 mod namespace;
 mod pins;
 pub mod programs;
 mod reclaim;
 mod rings;
 mod slots;
+pub mod support;
 mod sys;
 
 use std::{
@@ -53,7 +59,7 @@ use aya::{
 };
 use homeport_ebpf::{
     aside::{AsideKey, AsideValue, CLASSES},
-    layout,
+    layout::{self, Field, TABLE_ENTRIES},
     loss::{LOSS_CAUSES, LossCell},
 };
 
@@ -61,7 +67,7 @@ use self::{
     baselines::Baselines,
     hooks::{Cgroup, Hooks},
     load::{load_program, map_fd, take_ring},
-    pins::{Pins, Scale, Set, SetState},
+    pins::{Pins, Scale, Set},
     programs::{Kind, PROGRAMS, Program, ProgramStatus, State},
     slots::Slots,
     sys::{LiveSettings, objects::open_pinned},
@@ -74,7 +80,10 @@ pub use self::{
     pins::{DirectoryLock, PinError},
     slots::Reading,
 };
-use crate::{clock::KernelTime, flow::Volume};
+use crate::{
+    clock::{KernelTime, Synchronized},
+    flow::Volume,
+};
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -121,8 +130,10 @@ pub enum Origin {
         /// Readings go on exactly where the last commit ended. Otherwise there was no commit for these maps, and
         /// they go on where they were read last, which may not have been recorded.
         exact: bool,
-        /// What was counted since.
+        /// What was counted since, in these maps.
         away: Volume,
+        /// The maps are new, and counting went on in others, which [`Probe::drain`] reads out.
+        replaced: bool,
     },
     /// Maps that cannot be gone on with: why. They were removed.
     Unusable(String),
@@ -141,6 +152,10 @@ pub struct Probe {
     maps: u64,
     /// The aside map that was read since the last commit.
     aside: Option<u32>,
+    /// Maps of agents before this one, to be read out, and what was committed of them.
+    earlier: Vec<Earlier>,
+    /// Sets that can go with the next commit.
+    given_up: Vec<Set>,
     live: LiveSettings,
     flow_events: RingBuf<MapData>,
     host_events: RingBuf<MapData>,
@@ -197,6 +212,7 @@ impl Probe {
         pins: Option<Pins>,
         committed: Option<Committed>,
     ) -> Result<Self, ProbeError> {
+        memlock::make_room();
         let cgroup = File::open(&settings.cgroup)
             .map_err(|error| ProbeError::Cgroup { path: settings.cgroup.clone(), error })?;
         let cgroup = Cgroup { path: settings.cgroup.clone(), directory: cgroup };
@@ -207,15 +223,16 @@ impl Probe {
                 .map_err(|error| ProbeError::Map { map: "own network namespace", error })?,
         };
         let pinning = |error| ProbeError::Map { map: "pinned maps", error };
-        let (mut origin, mut set) = match &pins {
-            Some(pins) => find_set(pins, scale).map_err(pinning)?,
-            None => (Origin::Fresh, None),
+        let Found { mut origin, mut set, earlier, committed } = match &pins {
+            Some(pins) => find_sets(pins, scale, committed).map_err(pinning)?,
+            None => Found::default(),
         };
         let directory = match (&pins, &set) {
             (_, Some(set)) => Some(set.path.clone()),
             (Some(pins), None) => {
                 let path = pins.begin_set().map_err(pinning)?;
-                pins::prepare_set(&path, scale, None).map_err(pinning)?;
+                let newest = earlier.last().map(|earlier| &earlier.set);
+                pins::prepare_set(&path, scale, newest).map_err(pinning)?;
                 Some(path)
             }
             (None, None) => None,
@@ -237,7 +254,6 @@ impl Probe {
         };
         let slots = match (&set, &baselines) {
             (Some(_), Some(map)) => {
-                let committed = committed.filter(|committed| committed.maps == maps);
                 let epoch = committed.map(|committed| committed.epoch);
                 let saved = Baselines::resume(map.as_fd(), settings.slots, epoch).map_err(in_slots)?;
                 let (slots, found) =
@@ -249,18 +265,25 @@ impl Probe {
                     );
                 }
                 // What was read and committed, but not emptied. The map in use was emptied before it was.
-                if let Some(idle) = committed.and_then(|committed| committed.aside)
+                let own = committed.filter(|committed| committed.maps == maps);
+                if let Some(idle) = own.and_then(|committed| committed.aside)
                     && idle == live.idle_aside()
                 {
                     let map = map_fd(&ebpf, aside_name(idle))?;
                     sys::clear::<AsideKey, AsideValue>(map)
                         .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
                 }
-                origin = Origin::Resumed { exact: committed.is_some(), away: found.away };
+                let replaced = committed.is_some() && own.is_none();
+                origin = Origin::Resumed { exact: committed.is_some(), away: found.away, replaced };
                 slots
             }
             (None, Some(map)) => {
-                let saved = Baselines::new(map.as_fd(), settings.slots).map_err(in_slots)?;
+                let epoch = committed.map(|committed| committed.epoch);
+                let saved = Baselines::new(map.as_fd(), settings.slots, epoch).map_err(in_slots)?;
+                if !earlier.is_empty() {
+                    let exact = committed.is_some();
+                    origin = Origin::Resumed { exact, away: Volume::default(), replaced: true };
+                }
                 Slots::new(array, free, settings.slots, saved).map_err(in_slots)?
             }
             (_, None) => Slots::new(array, free, settings.slots, Baselines::none()).map_err(in_slots)?,
@@ -288,6 +311,8 @@ impl Probe {
             slots,
             maps,
             aside: None,
+            earlier,
+            given_up: Vec::new(),
             live,
             flow_events,
             host_events,
@@ -360,6 +385,33 @@ impl Probe {
         }
     }
 
+    /// Reads out the maps of agents before this one, which had another layout. To be called once, before the first
+    /// commit, when all programs are attached and those of the agents before have ended. The maps go with the commit.
+    ///
+    /// # Errors
+    ///
+    /// When such maps cannot be read: what they counted since the last commit is lost.
+    pub fn drain(&mut self, mut take: impl FnMut(Reading)) -> Result<Asides, ProbeError> {
+        let mut asides = Asides::default();
+        let mut failed = None;
+        for Earlier { set, table, committed } in std::mem::take(&mut self.earlier) {
+            match drain::drain(&set, &table, committed, &mut take) {
+                Ok(drained) => asides.entries.extend(drained.entries),
+                Err(error) => failed = Some(error),
+            }
+            self.given_up.push(set);
+        }
+        match failed {
+            None => Ok(asides),
+            Some(error) => Err(ProbeError::Map { map: "maps of another layout", error }),
+        }
+    }
+
+    /// Whether there are maps to be read out by [`Self::drain`].
+    pub const fn has_earlier(&self) -> bool {
+        !self.earlier.is_empty()
+    }
+
     /// What was found of an earlier agent.
     pub const fn origin(&self) -> &Origin {
         &self.origin
@@ -397,7 +449,12 @@ impl Probe {
             .any(|status| status.program.name == "stamp_sender" && status.state == State::Attached)
     }
 
-    /// How packets come with the namespace they left.
+    /// Whether interface programs are attached as tcx links, not as clsact filters.
+    pub fn attaches_to_tcx(&self) -> bool {
+        hooks::has_tcx()
+    }
+
+    /// How the programs tell the network namespace of a packet.
     pub const fn namespaces(&self) -> NamespaceBy {
         self.namespaces
     }
@@ -500,6 +557,12 @@ impl Probe {
     pub fn committed(&mut self) -> Result<(), ProbeError> {
         let (index, free) = (map_fd(&self.ebpf, "INDEX")?, map_fd(&self.ebpf, "FREE")?);
         self.slots.committed(index, free).map_err(|error| ProbeError::Map { map: "FREE", error })?;
+        for set in self.given_up.drain(..) {
+            // The next agent removes what is older than the maps of the commit.
+            if let Err(error) = Pins::remove_set(&set) {
+                tracing::warn!(%error, set = set.number, "maps that are read out could not be removed");
+            }
+        }
         if let Some(idle) = self.aside {
             let map = map_fd(&self.ebpf, aside_name(idle))?;
             sys::clear::<AsideKey, AsideValue>(map)
@@ -551,25 +614,81 @@ fn make_rests(map: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The maps to go on with. Those of no use are removed, their links first.
-fn find_set(pins: &Pins, scale: Scale) -> io::Result<(Origin, Option<Set>)> {
-    let Some(newest) = pins.sets()?.pop() else {
-        if pins.links()?.is_empty() {
-            return Ok((Origin::Fresh, None));
-        }
+/// Maps of an agent before this one that cannot be gone on with.
+struct Earlier {
+    set: Set,
+    table: Box<[u64; TABLE_ENTRIES as usize]>,
+    committed: Option<Committed>,
+}
+
+/// What is pinned, in order.
+struct Found {
+    origin: Origin,
+    /// To be gone on with.
+    set: Option<Set>,
+    /// To be read out.
+    earlier: Vec<Earlier>,
+    /// Given only if the maps that it speaks of are there.
+    committed: Option<Committed>,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { origin: Origin::Fresh, set: None, earlier: Vec::new(), committed: None }
+    }
+}
+
+/// Finds out which maps to go on with and which to read out. Those of no use are removed, their links first.
+///
+/// A commit speaks of one set of maps. Older sets were read out before it. Newer ones were made by agents that did
+/// not live to their first commit: all that was counted there is new.
+fn find_sets(pins: &Pins, scale: Scale, committed: Option<Committed>) -> io::Result<Found> {
+    let unusable = |reason: String| {
         pins.clear()?;
-        return Ok((Origin::Unusable("links without maps were pinned".to_owned()), None));
+        Ok(Found { origin: Origin::Unusable(reason), ..Found::default() })
     };
-    let reason = match newest.state(scale) {
-        SetState::Same => {
-            let origin = Origin::Resumed { exact: false, away: Volume::default() };
-            return Ok((origin, Some(newest)));
+    let mut sets = Vec::new();
+    for set in pins.sets()? {
+        match set.state(scale) {
+            Ok(state) => sets.push((set, state)),
+            Err(reason) => return unusable(format!("the pinned maps are damaged: {reason}")),
         }
-        SetState::Other(_) => "the pinned maps are of another layout".to_owned(),
-        SetState::Damaged(reason) => format!("the pinned maps are damaged: {reason}"),
-    };
-    pins.clear()?;
-    Ok((Origin::Unusable(reason), None))
+    }
+    if sets.is_empty() {
+        if pins.links()?.is_empty() {
+            return Ok(Found::default());
+        }
+        return unusable("links without maps were pinned".to_owned());
+    }
+    let known = committed.and_then(|committed| {
+        sets.iter().position(|(_, state)| state.table[Field::Identity as usize] == committed.maps)
+    });
+    let committed = committed.filter(|_| known.is_some());
+    for (set, _) in sets.drain(..known.unwrap_or(0)) {
+        Pins::remove_set(&set)?;
+    }
+    let newest_is_same = sets.last().is_some_and(|(_, state)| state.is_same);
+    let set = if newest_is_same { sets.pop().map(|(set, _)| set) } else { None };
+    let earlier = sets
+        .into_iter()
+        .map(|(set, state)| {
+            let aside = committed
+                .filter(|committed| state.table[Field::Identity as usize] == committed.maps)
+                .and_then(|committed| committed.aside);
+            let committed = committed.map(|committed| Committed { aside, ..committed });
+            Earlier { set, table: state.table, committed }
+        })
+        .collect();
+    Ok(Found { origin: Origin::Fresh, set, earlier, committed })
+}
+
+/// Whether somebody keeps the wall clock right.
+///
+/// # Errors
+///
+/// When the kernel does not say.
+pub fn clock_discipline() -> io::Result<Synchronized> {
+    sys::clock_discipline()
 }
 
 /// An address as the programs write it: IPv4 as `::ffff:a.b.c.d`.

@@ -35,7 +35,12 @@ impl NamespaceBy {
 pub fn own_namespace(by: NamespaceBy) -> io::Result<Option<u64>> {
     match by {
         NamespaceBy::Nothing => Ok(None),
-        NamespaceBy::Cookie => sys::netns_cookie().map(Some),
+        NamespaceBy::Cookie => match sys::netns_cookie() {
+            Ok(cookie) => Ok(Some(cookie)),
+            // Before 5.14 no namespace has a cookie.
+            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(None),
+            Err(error) => Err(error),
+        },
         NamespaceBy::Inode => own_inode().map(Some),
     }
 }

@@ -3,7 +3,7 @@
 //! One TCP bulk, one UDP, one accepted pull and one storm of short connections run all the time, while the agent is
 //! killed, stopped, killed while it starts, given another size of its maps, or replaced by a build with another
 //! layout. In the end every interval record is added up and compared with the network card, record numbers must have
-//! no hole and no repetition, and the two alerts must be the same two as in the beginning.
+//! no hole and no repetition, and the alerts must be the same as in the beginning.
 
 use std::{
     collections::HashSet,
@@ -212,7 +212,6 @@ impl Run<'_> {
         ensure!(self.agent.stop()?.success(), "the agent ended badly");
         let records = self.agent.records()?;
         check_numbers(&records)?;
-        check_episodes(&records)?;
         let in_records: u64 =
             records.of_class(INTERVAL).filter_map(|record| record["traffic"]["bytes_out"].as_u64()).sum();
         let mut report = Report::default();
@@ -224,14 +223,14 @@ impl Run<'_> {
         report.figure("changes of build", self.steps.upgrades);
         report.figure("frames sent by the card", sent.packets);
         report.figure("records, without hole or repetition", records.0.len());
-        report.exactly("episodes, opened once and still open", 2, records.episodes().len());
+        report.exactly("episodes, opened once and still open", 3, records.episodes().len());
         let recorded = in_records + non_ip;
         report.exactly("bytes on record (layer 3, without link headers)", sent.layer3_bytes(), recorded);
         for event in ["counting-gap", "gap"] {
             let count = records.lifecycle().iter().filter(|seen| **seen == event).count();
             report.exactly(format!("records of kind {event}"), 0, count);
         }
-        if let Err(error) = report.check() {
+        if let Err(error) = report.check().and_then(|()| check_episodes(&records)) {
             bail!("{error:#}\n{report}\n{}", self.agent.log());
         }
         Ok(report)
@@ -257,7 +256,8 @@ pub fn check_numbers(records: &Records) -> Result<()> {
     Ok(())
 }
 
-/// What is sent abroad is one episode for who pushes and one for the server, from the first byte to the last.
+/// What is sent abroad is one episode for who connects, one for the server and one for datagrams, whose initiator
+/// nobody knows, from the first byte to the last.
 fn check_episodes(records: &Records) -> Result<()> {
     let episodes = records.episodes_in("DE");
     let ids: Vec<String> = episodes
@@ -275,7 +275,7 @@ fn check_episodes(records: &Records) -> Result<()> {
             )
         })
         .collect();
-    ensure!(episodes.len() == 2, "two episodes expected: {ids:#?}");
+    ensure!(episodes.len() == 3, "three episodes expected: {ids:#?}");
     for episode in &episodes {
         let opened = episode.findings.iter().filter(|finding| finding["activity_id"] == 1).count();
         let closed = episode.findings.iter().filter(|finding| finding["activity_id"] == 3).count();

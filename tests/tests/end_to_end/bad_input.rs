@@ -4,12 +4,14 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use homeport_tests::{
     agent,
     lab::{Family, Host, Lab, Nic},
+    patience::patient,
     scene::scene,
     settings::Settings,
 };
@@ -33,7 +35,12 @@ fn run_refused(toml: &str) -> Result<Output> {
     fs::write(&path, toml)?;
     let mut command = lab.command(Host::Storage, "timeout");
     // One that is not refused would run forever.
-    command.arg("30").arg(agent::binary()?).arg("run").arg("--config").arg(path);
+    command
+        .arg(patient(Duration::from_secs(30)).as_secs().to_string())
+        .arg(agent::binary()?)
+        .arg("run")
+        .arg("--config")
+        .arg(path);
     Ok(command.stdin(Stdio::null()).output()?)
 }
 
@@ -53,7 +60,9 @@ fn check_output(output: &Output, code: i32, words: &[&str]) {
 }
 
 fn lab_settings(policies: &str) -> String {
-    Settings { policies: policies.to_owned(), ..Settings::default() }.toml("/nonexistent".as_ref())
+    // These never get as far as to read a database.
+    let settings = Settings { policies: policies.to_owned(), geo: String::new(), ..Settings::default() };
+    settings.toml("/nonexistent".as_ref())
 }
 
 #[test]
@@ -109,7 +118,7 @@ fn without_root_the_agent_says_what_it_needs() -> Result<()> {
     fs::create_dir(&state)?;
     fs::set_permissions(&state, fs::Permissions::from_mode(0o777))?;
     let config = state.join("homeport.toml");
-    fs::write(&config, Settings { records: "records.jsonl".to_owned(), ..Settings::default() }.toml(&state))?;
+    fs::write(&config, Settings { geo: String::new(), ..Settings::default() }.toml(&state))?;
 
     let mut command = lab.command(Host::Storage, "setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "timeout", "30"]);
@@ -149,7 +158,7 @@ fn an_interface_may_vanish_and_another_one_come() {
     scene(&Settings::default(), |scene| {
         let lab = &scene.lab;
         lab.shell(Host::Storage, "ip link delete eth0")?;
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         scene.agent.check_alive()?;
 
         let router = lab.namespace(Host::Router);
@@ -166,7 +175,7 @@ fn an_interface_may_vanish_and_another_one_come() {
              ip route add default via 192.0.2.1",
         )?;
         // The agent follows links; it must have seen this one before the bytes are compared.
-        homeport_tests::agent::eventually(std::time::Duration::from_secs(10), || {
+        agent::eventually(Duration::from_secs(10), || {
             let flows = scene.agent.flows()?;
             ensure!(flows.interfaces.iter().any(|link| link.name == "uplink"), "{:#?}", flows.interfaces);
             Ok(())
@@ -174,15 +183,15 @@ fn an_interface_may_vanish_and_another_one_come() {
         let at = sink_at(Host::Foreign, Family::V4);
         let _sink = lab.listener(Host::Foreign, "tcp-sink", at, "")?;
         // The agent counts once a second; the two are comparable when the card has rested for longer.
-        let before = homeport_tests::agent::eventually(std::time::Duration::from_secs(30), || {
+        let before = agent::eventually(Duration::from_secs(30), || {
             let card = lab.nic_of("uplink")?;
-            std::thread::sleep(std::time::Duration::from_millis(2200));
+            std::thread::sleep(Duration::from_millis(2200));
             let flows = scene.agent.flows()?;
             ensure!(lab.nic_of("uplink")? == card, "the card does not rest");
             Ok((card, flows))
         })?;
         let sent = lab.send(Host::Storage, &format!("tcp-push --to {at} --bytes 100000"))?;
-        homeport_tests::agent::eventually(std::time::Duration::from_secs(6), || {
+        agent::eventually(Duration::from_secs(6), || {
             let flows = scene.agent.flows()?;
             check_violation(&flows, (Host::Foreign, Family::V4), "tcp", sent, scene.resent()?)?;
             let card = lab.nic_of("uplink")?.since(before.0);

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use homeport_tests::{
     actor::Sent,
+    kernel,
     lab::{Family, Host, Lab},
     scene::{Scene, scene},
     settings::Settings,
@@ -49,7 +50,7 @@ pub(crate) fn check_pull(mode: &str) {
             ensure!(client.line()?["received"] == MEBIBYTE, "the client got all");
             client.succeed()?;
             server.succeed()?;
-            all_sent.push((family, sent));
+            all_sent.push((family, kernel::owner_of(sent, server.pid())));
         }
         let flows = scene.accounted()?;
         let resent = scene.resent()?;

@@ -7,7 +7,6 @@
 //! [`required`] names kernels on which that is a failure.
 
 mod check;
-mod kernel;
 mod play;
 mod required;
 mod row;

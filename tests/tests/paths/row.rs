@@ -5,7 +5,9 @@ use std::{env, fs, io::Write as _, path::PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::{Path, kernel};
+use homeport_tests::kernel;
+
+use crate::Path;
 
 /// What happened. Bytes are of layer 3 unless they say something else.
 #[derive(Serialize)]

@@ -70,6 +70,8 @@ fn demo() -> Result<()> {
         policies: POLICY.to_owned(),
         quiet_secs: 2,
         arguments: &["--human"],
+        // The embedded database, as on a host without a configuration.
+        geo: String::new(),
         ..Settings::default()
     };
     let mut scene = Scene::start(&settings).context("start the lab and the agent")?;
