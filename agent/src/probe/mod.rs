@@ -114,7 +114,7 @@ pub struct Asides {
 pub struct Committed {
     /// Its last epoch.
     pub epoch: u64,
-    /// Its maps, by [`Probe::maps`].
+    /// Its maps, by `Probe::maps`.
     pub maps: u64,
     /// The aside map that it had read in that epoch, and may not have emptied.
     pub aside: Option<u32>,

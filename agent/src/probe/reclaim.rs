@@ -2,7 +2,7 @@
 //!
 //! A slot in use costs nothing as long as there are others, so silence is tolerated for [`IDLE_LIMIT`]. A socket
 //! with many destinations (a resolver, a scanner, a peer-to-peer program) fills slots and leaves them silent; when
-//! the reserve is used up, the slots silent the longest are taken back, down to [`MIN_IDLE`]. Taking one back loses
+//! the reserve is used up, the slots silent the longest are taken back, down to [`MIN_IDLE_SECS`]. Taking one back loses
 //! nothing: the next packet of its socket takes another, and an owner stays the owner. What finds no slot at all is
 //! still counted per destination, but without owner, and that is what the reserve is there to prevent.
 //!

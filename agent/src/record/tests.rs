@@ -173,7 +173,7 @@ fn judged(
             judgement: Arc::new(Judgement {
                 policy: policy(),
                 verdict,
-                reason: "DE (203.0.113.0/24 in country.mmdb of 2026-02-24) is not on the list of us-only"
+                reason: "is in DE (203.0.113.0/24 in country.mmdb of 2026-02-24), which is not on the list of us-only"
                     .into(),
             }),
         },
@@ -295,7 +295,7 @@ fn a_close_means_resolved_unless_the_agent_stops() {
             judgement: Arc::new(Judgement {
                 policy: policy(),
                 verdict: Verdict::Approved,
-                reason: "".into(),
+                reason: "is in DE, covered by an exception".into(),
             }),
         })
         .pop()
