@@ -42,7 +42,11 @@ fn build() -> Result<()> {
     let target = toolchain::target(&endian);
     let mut cargo = toolchain.cargo("build", target, &arch);
     cargo.args(["--quiet", "--locked", "--release", "--package", PACKAGE, "--bin", PROGRAM]);
-    cargo.args(["--features", "programs", "--target-dir"]).arg(&target_dir).current_dir(&workspace);
+    let features = match env::var_os("CARGO_FEATURE_WIDE_SLOTS") {
+        Some(_) => "programs,wide-slots",
+        None => "programs",
+    };
+    cargo.args(["--features", features, "--target-dir"]).arg(&target_dir).current_dir(&workspace);
     run(&mut cargo)?;
 
     let (built, object) =

@@ -17,10 +17,19 @@ pub const CLASS_PACKET: u8 = 4;
 pub const CLASS_TUNNEL: u8 = 6;
 /// ACKs of connections in TIME-WAIT, which kernels from 6.18 on show to the interface only.
 pub const CLASS_TIME_WAIT: u8 = 5;
-
 /// IP frames at an edge interface that the kernel of this host made, and showed to no socket ledger: IPv6 resets, IGMP
 /// reports, IPv6 handshake answers before 6.6.
 pub const CLASS_KERNEL: u8 = 7;
+/// All of them.
+pub const CLASSES: [u8; 7] = [
+    CLASS_CONTROL,
+    CLASS_OVERFLOW,
+    CLASS_FORWARDED,
+    CLASS_PACKET,
+    CLASS_TIME_WAIT,
+    CLASS_TUNNEL,
+    CLASS_KERNEL,
+];
 
 /// Key.
 #[repr(C)]
@@ -38,6 +47,15 @@ pub struct AsideKey {
     pub inner: u8,
     /// Zero.
     pub _pad: u8,
+}
+
+impl AsideKey {
+    /// Where bytes of a class go when the map is full: they lose their destination, and are counted all the same. The
+    /// agent makes these entries before the map is written to.
+    #[inline(always)]
+    pub const fn rest(class: u8, inner: u8) -> Self {
+        Self { remote: [0; 16], ifindex: 0, protocol: 0, class, inner, _pad: 0 }
+    }
 }
 
 /// Value.

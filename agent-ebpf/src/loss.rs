@@ -16,7 +16,7 @@ pub struct LossCell {
 pub const LOSS_UNPARSED: u32 = 0;
 /// No slot was free; the bytes went to the overflow class of the aside maps (not lost, but without owner).
 pub const LOSS_SLOTS: u32 = 1;
-/// The aside maps were full as well. Bytes without destination.
+/// The aside maps were full as well. The bytes are counted in one sum per class, without destination.
 pub const LOSS_ASIDE: u32 = 2;
 /// A socket refused storage; the index serves it (slower, nothing lost).
 pub const LOSS_STORAGE: u32 = 3;

@@ -99,6 +99,9 @@ pub struct Stamp {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotCold {
+    /// Nothing: moves all that follows.
+    #[cfg(feature = "wide-slots")]
+    pub _wide: [[u8; 32]; 2],
     /// Who sends.
     pub owner: Stamp,
     /// Socket cookie.
@@ -206,7 +209,10 @@ unsafe impl Plain for IndexKey {}
 
 const _: () = assert!(size_of::<SlotHot>() == 64);
 const _: () = assert!(size_of::<Stamp>() == 48);
-const _: () = assert!(size_of::<SlotCold>() == 128);
-const _: () = assert!(size_of::<Slot>() == 192);
+const _: () = assert!(size_of::<SlotCold>() == 128 + WIDER);
+const _: () = assert!(size_of::<Slot>() == 192 + WIDER);
+
+/// Bytes that a slot is longer in the build that tests upgrades.
+const WIDER: usize = if cfg!(feature = "wide-slots") { 64 } else { 0 };
 const _: () = assert!(size_of::<IndexKey>() == 32);
 const _: () = assert!(size_of::<SocketState>() == 64);

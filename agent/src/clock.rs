@@ -98,3 +98,62 @@ impl Clock {
         WallTime((kernel.0 as i64).saturating_add(self.offset_ns))
     }
 }
+
+/// Jumps of the wall clock, seen from the clock that only goes forward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockSteps {
+    /// How many.
+    pub count: u64,
+    /// The latest, in milliseconds; positive: forward.
+    pub last_ms: Option<i64>,
+}
+
+impl ClockSteps {
+    /// A clock that is slewed runs at most 500 ppm off, half a millisecond between two sweeps; what is a thousand
+    /// times that was set, or the host slept.
+    const STEP_MS: i64 = 500;
+
+    /// Compares two samples that were taken about a second apart; the jump, if there was one.
+    pub fn look(&mut self, before: Clock, after: Clock) -> Option<i64> {
+        let by_ms = after.offset_ns.saturating_sub(before.offset_ns) / 1_000_000;
+        if by_ms.abs() < Self::STEP_MS {
+            return None;
+        }
+        self.count += 1;
+        self.last_ms = Some(by_ms);
+        Some(by_ms)
+    }
+}
+
+/// Whether somebody keeps the wall clock right (`adjtimex`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Synchronized {
+    /// Somebody does.
+    pub is_synchronized: bool,
+    /// How wrong it may be all the same, in microseconds.
+    pub max_error_us: u64,
+}
+
+impl Synchronized {
+    /// Asks the kernel; `None` when it does not say.
+    pub fn now() -> Option<Self> {
+        crate::probe::clock_discipline().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_has_jumped_and_one_that_drifts_has_not() {
+        let mut steps = ClockSteps::default();
+        let at = |ms: i64| Clock::with_epoch(WallTime(ms * 1_000_000));
+        for (before, after, expected) in
+            [(0, 1, None), (0, 499, None), (0, 500, Some(500)), (3_600_000, 0, Some(-3_600_000))]
+        {
+            assert_eq!(steps.look(at(before), at(after)), expected, "{before} -> {after}");
+        }
+        assert_eq!(steps, ClockSteps { count: 2, last_ms: Some(-3_600_000) });
+    }
+}

@@ -19,11 +19,15 @@ pub enum Exit {
     Unusable,
     /// No agent answers on the control socket.
     NoAgent,
+    /// `coverage`, `selftest`: bytes may leave uncounted, or findings do not become records.
+    NotCovered,
+    /// `coverage`: everything is counted, but not everything that is promised holds.
+    Reduced,
 }
 
 impl Exit {
     /// Every code with its meaning, for the help text and the documentation.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Success, "success"),
         (Self::Failure, "something failed; the message says what"),
         (Self::Configuration, "the configuration has faults; all of them are printed"),
@@ -31,6 +35,8 @@ impl Exit {
         (Self::Unsupported, "this kernel or host lacks a required part"),
         (Self::Unusable, "a database or an output cannot be used"),
         (Self::NoAgent, "no agent answers on the control socket"),
+        (Self::NotCovered, "coverage: bytes may leave uncounted, or findings do not become records"),
+        (Self::Reduced, "coverage: everything is counted, but not everything that is promised holds"),
     ];
 
     /// The number.
@@ -43,6 +49,8 @@ impl Exit {
             Self::Unsupported => 5,
             Self::Unusable => 6,
             Self::NoAgent => 7,
+            Self::NotCovered => 8,
+            Self::Reduced => 9,
         }
     }
 }

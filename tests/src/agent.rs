@@ -40,6 +40,16 @@ pub fn binary() -> Result<PathBuf> {
     built("homeport", "HOMEPORT_BIN", "cargo build --package homeport")
 }
 
+/// Where the agent with another layout of its maps is: named by `HOMEPORT_WIDE_BIN`, or in the target directory.
+///
+/// # Errors
+///
+/// When it has not been built.
+pub fn wide_binary() -> Result<PathBuf> {
+    let how = "cargo build --package homeport --features wide-slots, then rename the program";
+    built("homeport-wide", "HOMEPORT_WIDE_BIN", how)
+}
+
 /// A running agent with its files. It is killed when this is dropped, and shows its log when a test fails.
 #[derive(Debug)]
 pub struct Agent {

@@ -239,8 +239,9 @@ impl Lab {
             self.ip_batch(host, &[format!("route add default via {}", host.link().2)])?;
         }
         // A virtual cable counts a large buffer once; a real card counts the frames it cuts it into.
-        let offloads =
-            ["tso", "gso", "gro", "tx-udp-segmentation"].map(|name| format!("{name} off")).join(" ");
+        let offloads = ["tso", "gso", "gro", "tx-udp-segmentation", "tx-sctp-segmentation"]
+            .map(|name| format!("{name} off"))
+            .join(" ");
         self.shell(Storage, &format!("ethtool -K eth0 {offloads} >/dev/null"))
     }
 

@@ -26,6 +26,7 @@ pub mod database;
 pub mod flows;
 pub mod kernel;
 pub mod lab;
+pub mod links;
 pub mod patience;
 pub mod pins;
 pub mod records;

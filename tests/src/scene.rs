@@ -86,16 +86,16 @@ impl Scene {
     ///
     /// When a difference stays.
     pub fn accounted(&self) -> Result<Flows> {
-        self.accounted_but(Nic::default())
+        self.accounted_but(Nic::default()).map(|(flows, _)| flows)
     }
 
     /// The same, where so much went past everything that counts but the card: exactly that, and not a byte more, may
-    /// be missing.
+    /// be missing. Returns also what the card has sent, at the same time.
     ///
     /// # Errors
     ///
     /// As above.
-    pub fn accounted_but(&self, bypass: Nic) -> Result<Flows> {
+    pub fn accounted_but(&self, bypass: Nic) -> Result<(Flows, Nic)> {
         eventually(SWEEPS, || {
             let after = sample(&self.lab, &self.agent)?;
             let all = after.nic.since(self.before.nic);
@@ -115,7 +115,7 @@ impl Scene {
             );
             after.flows.check_sum()?;
             after.flows.check_no_loss()?;
-            Ok(after.flows)
+            Ok((after.flows, all))
         })
     }
 

@@ -17,6 +17,10 @@ pub struct Settings {
     pub more: String,
     /// Keys of `[geo]`; `{directory}` stands for the agent's directory. Empty: the embedded database.
     pub geo: String,
+    /// Further keys of `[host]`.
+    pub host: String,
+    /// `host.namespaces`.
+    pub namespaces: &'static str,
     /// Where records go, below the agent's directory.
     pub records: String,
     /// The service manager reads nothing any more once the agent is ready.
@@ -25,6 +29,8 @@ pub struct Settings {
     pub arguments: &'static [&'static str],
     /// Words before the agent's command line, such as `unshare --mount`.
     pub wrapper: &'static [&'static str],
+    /// Counting goes on while the agent is away, and so do episodes: a stop does not close them.
+    pub pinned: bool,
 }
 
 impl Default for Settings {
@@ -36,25 +42,33 @@ impl Default for Settings {
                 .to_owned(),
             more: String::new(),
             geo: format!("databases = [\"{{directory}}/{}\"]", database::FILE),
+            host: String::new(),
+            namespaces: "own",
             records: "records.jsonl".to_owned(),
             deaf_manager: false,
             arguments: &[],
             wrapper: &[],
+            pinned: false,
         }
     }
 }
 
 impl Settings {
+    /// The usual ones, for an agent whose successor goes on with what it counted.
+    pub fn pinned() -> Self {
+        Self { pinned: true, ..Self::default() }
+    }
+
     /// The file, for an agent that keeps everything in `directory`.
     ///
     /// Documentation addresses are in no country; sites put them there.
     pub fn toml(&self, directory: &Path) -> String {
-        let pin_dir = pins::directory(directory);
+        let pin_dir = if self.pinned { pins::directory(directory) } else { "none".into() };
         let directory = directory.display().to_string();
         let geo = self.geo.replace("{directory}", &directory);
-        let Self { quiet_secs, interval_secs, policies, more, records, .. } = self;
+        let Self { quiet_secs, interval_secs, policies, more, host, namespaces, records, .. } = self;
         let mut text = format!(
-            "[host]\nname = \"storage-1\"\nnamespaces = \"own\"\n\n\
+            "[host]\nname = \"storage-1\"\nnamespaces = \"{namespaces}\"\n{host}\n\n\
              [geo]\n{geo}\n\n\
              [alert]\nattempt_grace_ms = 500\nquiet_secs = {quiet_secs}\n\n\
              [records]\nfile = \"{directory}/{records}\"\ninterval_secs = {interval_secs}\n\n\

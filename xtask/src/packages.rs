@@ -17,9 +17,10 @@ pub(crate) const PROGRAMS: [(&str, &str); 12] = [
 ];
 
 /// For `cargo xtask vm` and the part of it that `ci` runs.
-pub(crate) const VM: [(&str, &str); 2] = [
+pub(crate) const VM: [(&str, &str); 3] = [
     ("kmod", "depmod"), // which modules need which, for a kernel unpacked from its package
     ("qemu-system-x86", "qemu-system-x86_64"), // other kernels, without hardware support
+    ("wireguard-tools", "wg"), // paths: keys for a tunnel
 ];
 
 /// The compiler for the BPF target and its clippy, of one version.

@@ -11,6 +11,8 @@ use crate::{setup, summary::Summary, tool};
 
 /// Where the end-to-end tests find the agent.
 const AGENT_VARIABLE: &str = "HOMEPORT_BIN";
+/// And the build with another layout of its maps.
+const WIDE_AGENT_VARIABLE: &str = "HOMEPORT_WIDE_BIN";
 
 pub(crate) fn run() -> Result<()> {
     setup::ensure()?;
@@ -27,7 +29,9 @@ pub(crate) fn run_all() -> Result<Summary> {
     let as_root = root_runner()?;
     let mut summary = Summary::of(tool::cargo("test").args(["--locked", "--package", "xtask"]))?;
     summary += Summary::of(&mut unit_tests())?;
-    match tool::run(tool::cargo("build").args(["--locked", "--bins", "--test", "*"]).args(tool::PRODUCT)) {
+    let product = ["--locked", "--bins", "--test", "*"];
+    let built = build_wide().and_then(|()| tool::run(tool::cargo("build").args(product).args(tool::PRODUCT)));
+    match built {
         Ok(()) => summary += Summary::of(&mut end_to_end_tests(as_root))?,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -35,6 +39,15 @@ pub(crate) fn run_all() -> Result<Summary> {
         }
     }
     Ok(summary)
+}
+
+/// A second build of the agent, with another layout of its maps: the tests upgrade to it and back.
+fn build_wide() -> Result<()> {
+    let build = ["--locked", "--package", "homeport", "--features", "wide-slots"];
+    tool::run(tool::cargo("build").args(build))?;
+    let directory = tool::target_dir().join("debug");
+    std::fs::copy(directory.join("homeport"), directory.join("homeport-wide"))?;
+    Ok(())
 }
 
 fn unit_tests() -> Command {
@@ -47,6 +60,7 @@ fn end_to_end_tests(as_root: Option<&str>) -> Command {
     let mut cargo = tool::cargo("test");
     cargo.args(["--locked", "--test", "*", "--no-fail-fast"]).args(tool::PRODUCT);
     cargo.env(AGENT_VARIABLE, tool::target_dir().join("debug/homeport"));
+    cargo.env(WIDE_AGENT_VARIABLE, tool::target_dir().join("debug/homeport-wide"));
     if let Some(runner) = as_root {
         cargo.args(["--config", runner]);
     }

@@ -208,7 +208,7 @@ impl Episode {
             kind,
             level,
             policy: Arc::clone(&judged.assessment.judgement.policy),
-            reason: Arc::clone(&judged.assessment.judgement.reason),
+            reason: judged.assessment.judgement.sentence(observation.key.remote).into(),
             owner: Arc::clone(&observation.key.owner),
             n_processes: Count::default(),
             service_port: observation.key.service_port,
@@ -262,12 +262,13 @@ impl Episode {
     }
 
     /// Raises the level and takes the reason for it along; true when it was a raise.
-    pub(super) fn raise(&mut self, level: Level, reason: &Arc<str>) -> bool {
+    pub(super) fn raise(&mut self, level: Level, judged: &Judged) -> bool {
         if level <= self.level {
             return false;
         }
         self.level = level;
-        self.reason = Arc::clone(reason);
+        let remote = judged.observation.key.remote;
+        self.reason = judged.assessment.judgement.sentence(remote).into();
         true
     }
 }

@@ -202,7 +202,7 @@ impl Episodes {
                 slot.episode.kind = Kind::Transfer;
                 escalated = true;
             }
-            escalated |= slot.episode.raise(level, &judged.assessment.judgement.reason);
+            escalated |= slot.episode.raise(level, judged);
         }
         let transition = if slot.pending_until.is_some() {
             (signal == Signal::Payload).then(|| slot.open(now))

@@ -67,7 +67,7 @@ fn located(country: [u8; 2]) -> Arc<Located> {
     Arc::new(Located {
         location: Location::Country(CountryCode::from_letters(country).expect("two capital letters")),
         evidence: Evidence {
-            looked_up: Ipv4Addr::UNSPECIFIED.into(),
+            embedded: None,
             via: None,
             source: Source::Nothing,
             prefix: None,

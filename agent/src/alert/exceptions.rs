@@ -109,7 +109,7 @@ mod tests {
         let located = Located {
             location: Location::Private,
             evidence: Evidence {
-                looked_up: Ipv4Addr::LOCALHOST.into(),
+                embedded: None,
                 via: None,
                 source: Source::Nothing,
                 prefix: None,

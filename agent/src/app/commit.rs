@@ -10,7 +10,7 @@ use homeport_ebpf::loss::LossCell;
 
 use super::{
     App,
-    edges::SavedEdges,
+    edges::{SavedEdge, SavedEdges},
     run_state::{Ledger, Left, RunState},
     state::Mark,
 };
@@ -98,6 +98,9 @@ impl App {
 
     fn write_commit(&mut self, now: KernelTime) -> std::io::Result<()> {
         let Some(file) = &mut self.commits.file else { return Ok(()) };
+        if self.owners.take_changed() {
+            file.save_names(&self.owners.named())?;
+        }
         let Committed { epoch, maps, aside } = self.probe.next_commit();
         let ledger = Ledger {
             boot: Cow::Borrowed(&self.boot),
@@ -130,6 +133,9 @@ impl App {
     /// Goes on with what an agent before this one left on this boot.
     pub(super) fn resume(&mut self, left: Left) {
         let Left { ledger, episodes } = left;
+        if let Some(file) = &self.commits.file {
+            self.owners.restore(file.names());
+        }
         self.table.restore_interval(ledger.totals.into_owned());
         self.minute.started = ledger.interval_started;
         self.minute.started_wall = ledger.interval_started_wall;
@@ -157,7 +163,7 @@ impl App {
                 tracing::error!(reason, "open episodes of the agent before cannot be read; they begin anew");
             }
         }
-        if let Origin::Resumed { exact: true, away } = self.probe.origin() {
+        if let Origin::Resumed { exact: true, away, .. } = self.probe.origin() {
             let away_ms = self.born.since(ledger.written_kernel).as_millis() as u64;
             let resumed = Resumed { epoch: ledger.epoch, away_ms, bytes: away.wire_bytes };
             tracing::info!(
@@ -172,10 +178,18 @@ impl App {
     }
 }
 
+/// What the last commit of this boot said.
+pub(super) struct LastCommit {
+    /// When.
+    pub(super) time: WallTime,
+    /// What the cards had sent, by index and name.
+    pub(super) cards: Vec<SavedEdge>,
+}
+
 /// What is known of the time before this agent.
 pub(super) struct Before {
-    /// What the last commit said, when it is of this boot: time, and what the cards had sent.
-    pub(super) committed: Option<(WallTime, Vec<(u32, String, u64)>)>,
+    /// The last commit, when it is of this boot.
+    pub(super) committed: Option<LastCommit>,
     /// Why the committed state cannot be read, if there is one.
     pub(super) unreadable: Option<String>,
     /// What the state on disk says.
@@ -188,7 +202,7 @@ impl Before {
     /// What may be missing, if anything may.
     pub(super) fn gap(&self, origin: &Origin, links: &[Link], now: WallTime) -> Option<CountingGap> {
         let is_same_boot = self.mark.as_ref().is_some_and(|mark| *mark.boot == *self.boot);
-        let known = self.committed.as_ref().map(|(time, _)| *time);
+        let known = self.committed.as_ref().map(|commit| commit.time);
         let from = known.or_else(|| self.mark.as_ref().map(|mark| WallTime(mark.time)))?;
         let (cause, detail) = match origin {
             Origin::Resumed { exact: true, .. } => return None,
@@ -208,13 +222,10 @@ impl Before {
             }
         };
         let sent = |link: &Link| {
-            let earlier = self
-                .committed
-                .iter()
-                .flat_map(|(_, cards)| cards)
-                .find(|(index, name, _)| *index == link.index && *name == link.name);
+            let cards = self.committed.iter().flat_map(|commit| &commit.cards);
+            let earlier = cards.into_iter().find(|card| card.index == link.index && *card.name == *link.name);
             match earlier {
-                Some((_, _, bytes)) => Some(link.tx_bytes.saturating_sub(*bytes)),
+                Some(card) => Some(link.tx_bytes.saturating_sub(card.nic.bytes)),
                 // Since the boot: all that a card has ever sent.
                 None => (cause == "reboot").then_some(link.tx_bytes),
             }

@@ -14,7 +14,7 @@ use std::{
 use homeport_ebpf::aside::{FrameCount, InterfaceCount};
 use serde::{Deserialize, Serialize};
 
-use super::App;
+use super::{App, coverage::LinkRow};
 use crate::{
     clock::{KernelTime, WallTime},
     coverage::findings::Subject,
@@ -141,9 +141,13 @@ pub(super) struct Edges {
     /// The second identity, since the start and at the end of the last interval.
     pub(super) attribution: Attribution,
     attribution_at_minute: Attribution,
-    /// Interfaces of the latest list, edge or not, and when it was read.
-    listed: HashSet<u32>,
+    /// Interfaces of the latest list, edge or not, with the reason.
+    judged: Vec<(u32, String, &'static str)>,
+    /// The same with a time at which each did not exist yet, when we looked; none if it was there before us.
+    listed: HashMap<u32, Option<KernelTime>>,
     listed_at: Option<KernelTime>,
+    /// Interfaces that send through an edge.
+    above: HashSet<u32>,
     /// Edge interfaces that are gone, with the time of the last look at them.
     former: HashMap<Arc<str>, KernelTime>,
     /// Interfaces of an agent before this one, until they are attached.
@@ -216,6 +220,32 @@ impl Edges {
         (balanced, attribution)
     }
 
+    /// Remembers which interfaces there are.
+    fn list(&mut self, links: &[Link], now: KernelTime) {
+        let before = std::mem::take(&mut self.listed);
+        let since = |index: &u32| before.get(index).copied().unwrap_or(self.listed_at);
+        self.listed = links.iter().map(|link| (link.index, since(&link.index))).collect();
+        self.listed_at = Some(now);
+    }
+
+    /// Every interface, with whether it counts and why.
+    pub(super) fn link_rows(&self) -> Vec<LinkRow> {
+        self.judged
+            .iter()
+            .map(|(index, name, reason)| {
+                let edge = self.attached.get(index);
+                let ledger = edge.and_then(|edge| edge.ledger.as_ref());
+                LinkRow {
+                    name: name.clone(),
+                    index: *index,
+                    edge: edge.is_some(),
+                    why: (*reason).to_owned(),
+                    unexplained_bytes: ledger.map(|ledger| ledger.cumulative().unexplained.bytes),
+                }
+            })
+            .collect()
+    }
+
     /// Nobody counted at an interface for a while: how much its card sent meanwhile.
     pub(super) fn settle_gap(&mut self, index: u32) -> Option<i64> {
         let ledger = self.attached.get_mut(&index)?.ledger.as_mut()?;
@@ -225,7 +255,7 @@ impl Edges {
     /// The socket ledger has these bytes of a socket of our own namespace, which began at interface `ifindex`
     /// (zero: not known).
     pub(super) fn attributed(&mut self, ifindex: u32, wire_bytes: u64, has_owner: bool) {
-        if ifindex != 0 && !self.attached.contains_key(&ifindex) {
+        if ifindex != 0 && !self.attached.contains_key(&ifindex) && !self.above.contains(&ifindex) {
             return;
         }
         let sum =
@@ -296,6 +326,7 @@ impl App {
         };
         self.edges.own_addresses = links.iter().flat_map(|link| link.addresses.iter().copied()).collect();
         let named = self.config.host.interfaces.clone();
+        self.edges.list(&links, now);
         let missing: Vec<_> =
             named.iter().filter(|name| !links.iter().any(|link| link.name == **name)).cloned().collect();
         let mut failures = Vec::new();
@@ -342,11 +373,17 @@ impl App {
         for index in self.edges.mtus.extract_if(|index, _| !exists(index)).map(|(index, _)| index) {
             self.probe.forget_mtu(index);
         }
-        self.edges.listed = links.iter().map(|link| link.index).collect();
-        self.edges.listed_at = Some(now);
+        self.edges.judged = links
+            .iter()
+            .map(|link| {
+                let (Ok(reason) | Err(reason)) = edge::judge_among(link, &named);
+                (link.index, link.name.clone(), reason)
+            })
+            .collect();
+        self.edges.above = edge::above(&links, &self.edges.attached.keys().copied().collect());
         // Both sides of what is new, read together, as early as possible: from here on they are compared.
         if self.edges.attached.values().any(|edge| edge.ledger.is_none()) {
-            self.count_links(&connection).await;
+            self.count_links(connection).await;
         }
         let faults = missing
             .iter()
@@ -376,7 +413,7 @@ impl App {
                 name: link.name.as_str().into(),
                 since: earlier.as_ref().map_or_else(WallTime::now, |edge| edge.since),
                 looked_at: KernelTime::now(),
-                appeared_after: self.edges.listed_at.filter(|_| !self.edges.listed.contains(&link.index)),
+                appeared_after: self.edges.listed.get(&link.index).copied().flatten(),
                 ethernet: link.ethernet,
                 nic_first: earlier.as_ref().map_or(counters, |edge| edge.nic_first),
                 nic: counters,

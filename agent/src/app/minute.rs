@@ -7,7 +7,7 @@ use homeport_ebpf::loss::{
 
 use super::{App, edges::Balanced, outbox::Told, reload::extra};
 use crate::{
-    clock::{KernelTime, WallTime},
+    clock::{Clock, KernelTime, WallTime},
     coverage::findings::Transition,
     probe::programs::State,
     record::{
@@ -88,12 +88,15 @@ impl App {
                 counter_resets: n_resets,
             })
             .collect();
+        let (state, reasons) = self.statement();
         let minute = Minute {
             start: self.minute.started_wall,
             end: now,
             totals: self.table.take_interval(),
             losses: std::mem::take(&mut self.minute.losses),
             coverage: self.coverage(),
+            state: state.as_str(),
+            reasons,
             interfaces,
             attribution,
             flows: Flows {
@@ -122,7 +125,7 @@ impl App {
         for transition in transitions {
             let record = coverage::coverage(&self.context(), &transition);
             let line = coverage::line(&transition);
-            self.outbox.send(record, Some(Told { line, paragraph: None, is_alert: true }));
+            self.outbox.send(record, Some(Told { line, paragraph: None, is_alert: true, confirm: None }));
         }
     }
 
@@ -180,6 +183,17 @@ impl App {
         self.record_event(Event::Recovered { part: part.to_owned(), degraded_ms });
     }
 
+    /// Takes the offset of the wall clock again, and tells when it has jumped.
+    pub(super) fn look_at_clock(&mut self) {
+        let clock = Clock::sample();
+        if let Some(by_ms) = self.clock_steps.look(self.clock, clock) {
+            tracing::warn!(by_ms, "the wall clock has jumped");
+            self.clock = clock;
+            self.record_event(Event::ClockStep { by_ms });
+        }
+        self.clock = clock;
+    }
+
     /// Looks at everything that may be wrong for a while.
     pub(super) fn look_at_conditions(&mut self) {
         let losses = match self.probe.losses() {
@@ -214,7 +228,7 @@ impl App {
                         "more sockets than limits.max_sockets: bytes are counted per destination, without owner"
                     }
                     "destinations-exhausted" => {
-                        "more destinations than the kernel side can keep: bytes without destination"
+                        "more destinations than the kernel side can keep: bytes are counted, without destination"
                     }
                     _ => "packets whose headers could not be read: bytes without destination",
                 };

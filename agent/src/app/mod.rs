@@ -17,15 +17,18 @@
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
 //! | `minute` | the interval record, coverage and losses |
+//! | `selftest` | a datagram of our own must come out as a finding |
 //! | `watch` | what is attached is looked after, and repaired |
 //! | `outbox` | records on their way to the writer |
 //! | `commit` | from when on what was read and recorded counts |
 //! | `run_state` | what one agent leaves for the next, until the next boot |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a boot |
+//! | `coverage` | the statement of what is seen and what not |
 //! | `snapshot` | what the control socket is told |
 
 mod commit;
+pub mod coverage;
 mod databases;
 mod edges;
 mod identity;
@@ -34,6 +37,7 @@ mod observe;
 mod outbox;
 mod reload;
 mod run_state;
+pub mod selftest;
 mod service;
 pub mod snapshot;
 mod state;
@@ -57,13 +61,14 @@ use tokio::{
 };
 
 use self::{
-    commit::{Before, Commits},
+    commit::{Before, Commits, LastCommit},
     edges::Edges,
     identity::HostIdentity,
     minute::MinuteState,
     observe::Ring,
     outbox::Outbox,
     run_state::RunState,
+    selftest::SelfTest,
     state::StateFile,
     sweep_time::SweepTimes,
     watch::Watch,
@@ -74,7 +79,7 @@ pub use self::{
 };
 use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
-    clock::{Clock, KernelTime, WallTime},
+    clock::{Clock, ClockSteps, KernelTime, WallTime},
     config::{Config, Namespaces},
     control,
     coverage::findings::Findings,
@@ -85,8 +90,11 @@ use crate::{
     },
     geo::{CountryCode, locator::Locator},
     policy::PolicySet,
-    probe::{DirectoryLock, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links},
-    process::{Owners, sockets::Older},
+    probe::{DirectoryLock, NamespaceBy, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links},
+    process::{
+        Owners,
+        sockets::{Older, Scan},
+    },
     record::{
         Context, Origin,
         lifecycle::{Event, Resumed},
@@ -124,6 +132,9 @@ struct App {
     exceptions: ExceptionLedger,
     findings: Findings,
     watch: Watch,
+    selftest: SelfTest,
+    scope: Scope,
+    clock_steps: ClockSteps,
     clock: Clock,
     origin: Origin,
     booted: Option<WallTime>,
@@ -162,6 +173,13 @@ struct App {
     _lock: Option<DirectoryLock>,
 }
 
+/// Whose sockets are observed.
+struct Scope {
+    cgroup: PathBuf,
+    /// Only those of the agent's own network namespace.
+    own_only: bool,
+}
+
 /// Runs the agent until it is told to stop.
 ///
 /// # Errors
@@ -196,11 +214,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
     let last_sequence = left.as_ref().map_or(0, |left| left.ledger.sequence);
     let left = left.filter(|left| left.ledger.boot == identity.boot);
     let before = Before {
-        committed: left.as_ref().map(|left| {
-            let cards = left.ledger.edges.edges.iter();
-            let sent = cards.map(|edge| (edge.index, edge.name.to_string(), edge.nic.bytes)).collect();
-            (left.ledger.written, sent)
-        }),
+        committed: left
+            .as_ref()
+            .map(|left| LastCommit { time: left.ledger.written, cards: left.ledger.edges.edges.clone() }),
         unreadable,
         mark: saved.mark.clone(),
         boot: identity.boot.as_str().into(),
@@ -237,7 +253,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         pin_dir: config.agent.pin_dir.clone(),
     };
     // Names first: the table of processes is complete when the first packet is counted.
-    let older = Older::scan();
+    let netns_cookie = || crate::probe::own_namespace(NamespaceBy::Cookie).ok().flatten();
+    let mut sockets = Scan::new(own_namespace_only);
+    sockets.look(netns_cookie);
     let owners = Owners::new(&cgroup.path);
     let born = KernelTime::now();
     let probe = Probe::start(&probe_settings, commit::committed(left.as_ref())).map_err(|error| {
@@ -251,6 +269,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         Failure::new(exit, error)
     })?;
 
+    sockets.look(netns_cookie);
+    let older = sockets.finish();
+
     let clock = Clock::sample();
     let policies = Arc::new(config.policies.clone());
     let named = Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() };
@@ -262,6 +283,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         episodes: Episodes::new(episode_settings(&config), named.clone()),
         findings: Findings::new(named),
         watch: Watch::default(),
+        selftest: SelfTest::default(),
+        scope: Scope { cgroup: cgroup.path.clone(), own_only: own_namespace_only },
+        clock_steps: ClockSteps::default(),
         outbox: Outbox::start(writer),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
@@ -308,7 +332,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         cgroup = %cgroup.path.display(),
         private_cgroup = cgroup.private,
         own_namespace_only,
-        older_connections = app.older.len(),
+        older_sockets = app.older.len(),
         processes = app.owners.len(),
         policy_hash = %app.policies.hash(),
         "watching"
@@ -321,6 +345,7 @@ impl App {
         let mut links = Links::connect()?;
         self.follow_links(&links).await;
         self.probe.remove_strangers();
+        self.drain().await;
         if let Some(reason) = self.probe.unpinned() {
             let reason = format!("counting stops whenever the agent does: {reason}");
             self.degraded("restart", &reason);

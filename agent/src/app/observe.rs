@@ -12,7 +12,7 @@ use homeport_ebpf::{
         CLASS_TIME_WAIT, CLASS_TUNNEL,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
-    slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, QUALITY_SENDER},
+    slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, INITIATOR_UNKNOWN, QUALITY_SENDER},
 };
 
 use super::{App, outbox::Told, sweep_time::SweepTime};
@@ -25,7 +25,7 @@ use crate::{
     },
     geo::{Locate as _, locator::Locator},
     policy::{Judge as _, PolicySet, Subject, Verdict},
-    probe::{Asides, ProbeError, Reading, address, links::Links},
+    probe::{Asides, Origin, ProbeError, Reading, address, links::Links},
     record::{finding, person},
 };
 
@@ -35,7 +35,7 @@ use crate::{
 const OWNER_GRACE: Duration = Duration::from_millis(5);
 
 /// Destinations that the kernel side is told to be silent about. The map there is as large.
-const MAX_KNOWN: usize = 16_384;
+pub(super) const MAX_KNOWN: usize = 16_384;
 
 /// What is left in a ring after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ impl App {
     pub(super) async fn sweep(&mut self, links: &Links) {
         self.take_host_events();
         let now = KernelTime::now();
-        self.clock = crate::clock::Clock::sample();
+        self.look_at_clock();
         let started = SweepTime::now();
         let mut reading_took = SweepTime::default();
         match self.sweep_slots(now, &mut reading_took) {
@@ -126,6 +126,7 @@ impl App {
         self.owners.retire(now);
         self.count_links(links).await;
         self.look_at_attachments(links).await;
+        self.look_at_selftest(now);
         self.look_at_conditions();
         self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
@@ -167,17 +168,33 @@ impl App {
         let remote = SocketAddr::new(address(hot.remote), port(protocol, hot.remote_port));
         let local = SocketAddr::new(address(cold.local), port(protocol, cold.local_port));
         let mut owner = self.owners.owner(&cold.owner, cold.quality, cold.socket_cgroup_id, protocol);
-        let older = self.older.find(protocol, local, remote);
-        if owner.actor == Actor::Unowned
-            && let Some(Some(pid)) = older
-            && let Some(resolved) = self.owners.resolved(pid, cold.socket_cgroup_id)
+        let older = self.older.find(cold.cookie, protocol, (local, remote));
+        let accepted = if older.is_none() && cold.initiator == INITIATOR_UNKNOWN {
+            self.older.listener(cold.netns, protocol, local)
+        } else {
+            None
+        };
+        if cold.owner.pid == 0
+            && let Some(socket) = older.or(accepted)
+            && let Some(holder) = self.older.holder(socket).filter(|holder| holder.pid != 0)
         {
-            owner = resolved;
+            match self.owners.resolved(holder, cold.socket_cgroup_id) {
+                Some(resolved) => owner = resolved,
+                None => self.older.forget_holder(socket),
+            }
+        }
+        if reading.closed {
+            self.older.forget(cold.cookie);
+        }
+        if matches!(protocol, Protocol::TCP | Protocol::UDP) {
+            owner = self.owners.serving(owner, local.port(), remote.port());
         }
         let initiator = match (cold.initiator, protocol) {
             (INITIATOR_LOCAL, _) => Initiator::Local,
             (INITIATOR_REMOTE, _) => Initiator::Remote,
-            (_, Protocol::TCP) => self.older.initiator(local.port()),
+            (_, Protocol::TCP | Protocol::SCTP) => {
+                older.or(accepted).map_or(Initiator::Unknown, |socket| socket.initiator)
+            }
             (_, Protocol::ICMP | Protocol::ICMPV6) => icmp_initiator(&owner),
             // A datagram socket has no roles. The side with the well-known port is taken for the one that serves.
             _ if local.port() == 0 => Initiator::Unknown,
@@ -207,7 +224,7 @@ impl App {
             first_seen: KernelTime(cold.first_ns),
             seen: now,
             // What was counted from its first packet on has nothing missing, whichever agent was there.
-            pre_existing: older.is_some() && (cold.first_ns >= self.born.0 || !self.probe.is_resumed()),
+            pre_existing: older.is_some() && self.is_new_to_us(cold.first_ns),
             closed: reading.closed,
         };
         let elsewhere = match (cold.netns, self.own_netns) {
@@ -222,8 +239,15 @@ impl App {
             let has_owner = observation.key.owner.actor != Actor::Unowned;
             self.edges.attributed(cold.ifindex, observation.volume.wire_bytes, has_owner);
         }
+        if self.selftest.is_mine(&observation) {
+            self.take_selftest(observation, now);
+            return;
+        }
         let (key, volume) = (observation.key.clone(), observation.volume);
         let approved = self.take_observation(observation, reading.resumed, now);
+        if reading.drained {
+            return;
+        }
         self.probe.set_quiet(reading.slot, reading.generation, approved);
         self.correct_owner(reading, key, volume);
     }
@@ -248,6 +272,45 @@ impl App {
             let mut sum = earlier.map(|(_, volume)| volume).unwrap_or_default();
             sum.add(volume);
             self.provisional.insert(reading.slot, (reading.generation, key, sum));
+        }
+    }
+
+    /// Whether nothing counted a socket before this agent, as far as can be known.
+    fn is_new_to_us(&self, first_ns: u64) -> bool {
+        match self.probe.origin() {
+            // Its slot is new because the maps are.
+            Origin::Resumed { replaced: true, .. } => false,
+            Origin::Resumed { replaced: false, .. } => first_ns >= self.born.0,
+            Origin::Fresh | Origin::Unusable(_) => true,
+        }
+    }
+
+    /// Reads out what an agent with other maps has left, once all programs are ours.
+    pub(super) async fn drain(&mut self) {
+        if !self.probe.has_earlier() {
+            return;
+        }
+        // The programs of the other side have ended by then.
+        tokio::time::sleep(super::TURN).await;
+        let now = KernelTime::now();
+        let mut readings = Vec::new();
+        let result = self.probe.drain(|reading| readings.push(reading));
+        let mut bytes: u64 = readings.iter().map(|reading| reading.volume.wire_bytes).sum();
+        for reading in &readings {
+            self.take_reading(reading, now);
+        }
+        match result {
+            Ok(asides) => {
+                for (key, value) in asides.entries {
+                    bytes = bytes.saturating_add(value.wire_bytes);
+                    self.take_aside(&key, &value, now);
+                }
+                tracing::info!(bytes, "read out the maps of a build with another layout");
+            }
+            Err(error) => self.degraded("kernel-maps", &error.to_string()),
+        }
+        if let Some(resumed) = &mut self.resumed {
+            resumed.bytes = resumed.bytes.saturating_add(bytes);
         }
     }
 
@@ -383,7 +446,7 @@ impl App {
                 (Some(_), Transition::Update(..)) | (None, _) => None,
             };
             let is_alert = transition.episode().kind != Kind::Exception;
-            self.outbox.send(record, Some(Told { line, paragraph, is_alert }));
+            self.outbox.send(record, Some(Told { line, paragraph, is_alert, confirm: None }));
         }
     }
 }

@@ -19,7 +19,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -39,6 +39,8 @@ pub(super) struct Told {
     pub(super) paragraph: Option<String>,
     /// An alert, not mere information.
     pub(super) is_alert: bool,
+    /// Who waits to hear whether it became durable.
+    pub(super) confirm: Option<oneshot::Sender<bool>>,
 }
 
 type Item = (Arc<Line>, Option<Told>);
@@ -192,7 +194,7 @@ async fn forward(writer: Writer, mut inbox: mpsc::Receiver<Command>) -> Health {
         }
         if !lines.is_empty() {
             let result = writer.append(lines).await;
-            tell(&told, result.as_ref().err());
+            tell(told, result.as_ref().err());
         }
         if stop {
             break 'work;
@@ -203,12 +205,16 @@ async fn forward(writer: Writer, mut inbox: mpsc::Receiver<Command>) -> Health {
 
 /// People hear of an alert once it is durable; when it cannot be made durable they hear all the same, with a word
 /// about that.
-fn tell(told: &[Told], error: Option<&AppendError>) {
+fn tell(told: Vec<Told>, error: Option<&AppendError>) {
     for told in told {
         match (error, told.is_alert) {
             (Some(error), _) => tracing::error!(%error, "{}", told.line),
             (None, true) => tracing::warn!("{}", told.line),
             (None, false) => tracing::info!("{}", told.line),
+        }
+        if let Some(confirm) = told.confirm {
+            // Whoever asked may be gone.
+            let _ = confirm.send(error.is_none());
         }
         if let Some(paragraph) = &told.paragraph {
             // A terminal that is gone does not stop the agent.

@@ -29,11 +29,14 @@ use crate::{
     alert::OpenEpisode,
     clock::{KernelTime, WallTime},
     flow::class::Totals,
+    process::NamedOwner,
     record::Line,
 };
 
 const MAGIC: &[u8; 16] = b"homeport state 1";
 const FILE_NAME: &str = "run.state";
+/// Names of processes, written when there are new ones. Without it, who has ended is named by its command only.
+const NAMES_FILE: &str = "run.names";
 
 /// Everything but the episodes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -111,6 +114,20 @@ impl RunState {
         file.write_all(&self.buffer)?;
         drop(file);
         fs::rename(&temporary, &self.path)
+    }
+
+    /// Writes the names of processes that may have ended when the next agent comes.
+    pub(super) fn save_names(&self, named: &[NamedOwner]) -> io::Result<()> {
+        let path = self.path.with_file_name(NAMES_FILE);
+        let temporary = path.with_extension("new");
+        fs::write(&temporary, rmp_serde::to_vec_named(named).map_err(io::Error::other)?)?;
+        fs::rename(&temporary, &path)
+    }
+
+    /// The names that an agent before this one wrote. None when they cannot be read: they are a help, no evidence.
+    pub(super) fn names(&self) -> Vec<NamedOwner> {
+        let bytes = fs::read(self.path.with_file_name(NAMES_FILE)).unwrap_or_default();
+        rmp_serde::from_slice(&bytes).unwrap_or_default()
     }
 
     /// The next agent finds nothing: what this one cannot keep true must not be believed.

@@ -9,8 +9,10 @@ use tokio::sync::oneshot;
 
 use super::{
     App,
+    coverage::CoverageSnapshot,
     edges::Edge,
     minute::CAUSES,
+    selftest::SelfTestView,
     sweep_time::{SweepTime, SweepTimes},
 };
 use crate::{
@@ -36,6 +38,10 @@ pub enum Query {
         /// Where the answer goes.
         reply: oneshot::Sender<FlowsSnapshot>,
     },
+    /// What is covered, and what not.
+    Coverage(oneshot::Sender<CoverageSnapshot>),
+    /// Send a datagram and see whether it comes out as a finding.
+    SelfTest(oneshot::Sender<SelfTestView>),
 }
 
 /// The flow table at one moment, before it becomes text.
@@ -259,10 +265,12 @@ pub struct ConditionRow {
 }
 
 impl App {
-    pub(super) fn answer(&self, query: Query) {
+    pub(super) fn answer(&mut self, query: Query) {
         match query {
             // A client that is gone needs no answer.
             Query::Flows { limit, reply } => drop(reply.send(self.flows_snapshot(limit))),
+            Query::Coverage(reply) => drop(reply.send(self.coverage_snapshot())),
+            Query::SelfTest(reply) => self.ask_selftest(reply),
         }
     }
 
@@ -392,7 +400,7 @@ fn flow_row(key: &FlowKey, flow: &Flow, clock: &Clock) -> FlowRow {
         rule,
         exception,
         policy: flow.judgement.policy.name.to_string(),
-        reason: flow.judgement.reason.to_string(),
+        reason: flow.judgement.sentence(key.remote),
         volume: volume_row(flow.total),
         control_bytes: flow.control_wire_bytes,
         violating_bytes: flow.violating_wire_bytes,

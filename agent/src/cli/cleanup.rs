@@ -42,7 +42,9 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
             println!("removed the tc filter {program} from {interface}");
         }
     }
-    found |= remove(&config.agent.run_dir.join("run.state"))?;
+    for name in ["run.state", "run.names"] {
+        found |= remove(&config.agent.run_dir.join(name))?;
+    }
     found |= remove(&config.agent.socket)?;
     // Only if it is empty: others may keep things there.
     let _ = fs::remove_dir(&config.agent.run_dir);

@@ -60,7 +60,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
                     Verdict::Excepted { id } => format!("excepted by {id}"),
                     Verdict::Violation { rule, .. } => format!("VIOLATION ({rule})"),
                 };
-                Some((policy.name.to_string(), verdict, judgement.reason.to_string()))
+                Some((policy.name.to_string(), verdict, judgement.sentence(address)))
             })
             .collect();
         if args.json {
@@ -73,15 +73,15 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 fn print(address: IpAddr, located: &Located, verdicts: &[(String, String, String)], now: WallTime) {
-    let Evidence { looked_up, via, source, prefix, answers, autonomous_system } = &located.evidence;
+    let Evidence { embedded, via, source, prefix, answers, autonomous_system } = &located.evidence;
     let name = located.location.country().and_then(|code| code.name());
     println!("{address}");
     match name {
         Some(name) => println!("  location   {} ({name})", located.location),
         None => println!("  location   {}", located.location),
     }
-    if let Some(via) = via {
-        println!("  looked up  {looked_up}, the IPv4 address inside ({})", via.as_str());
+    if let (Some(via), Some(embedded)) = (via, embedded) {
+        println!("  looked up  {embedded}, the IPv4 address inside ({})", via.as_str());
     }
     match prefix {
         Some(prefix) => println!("  because    {}, network {prefix}", source_text(source)),
@@ -135,7 +135,7 @@ fn json(
         "address": address.to_string(),
         "location": located.location.to_string(),
         "country": located.location.country().map(|code| code.to_string()),
-        "looked_up": evidence.looked_up.to_string(),
+        "looked_up": evidence.looked_up(address).to_string(),
         "via": evidence.via.map(crate::geo::Via::as_str),
         "source": source_text(&evidence.source),
         "prefix": evidence.prefix.map(|prefix| prefix.to_string()),

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigArgs, table};
+use super::{ConfigArgs, coverage::failure, table};
 use crate::{
     app::snapshot::FlowsView,
-    control::{self, AskError},
+    control,
     exit::{Exit, Failure},
 };
 
@@ -40,14 +40,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         None => Some(SHOWN),
         limit => limit,
     };
-    let (view, text) = control::ask_flows(&socket, limit).map_err(|error| {
-        let exit = match error {
-            AskError::NoAgent { .. } => Exit::NoAgent,
-            AskError::Refused(_) => Exit::NotPermitted,
-            AskError::Garbled(_) => Exit::Failure,
-        };
-        Failure::new(exit, error)
-    })?;
+    let (view, text) = control::ask_flows(&socket, limit).map_err(failure)?;
     if args.json {
         print!("{text}");
     } else {

@@ -2,11 +2,13 @@
 
 mod check;
 mod cleanup;
+mod coverage;
 mod doctor;
 mod explain;
 mod flows;
 mod log;
 mod run;
+mod selftest;
 mod table;
 
 use std::{io::IsTerminal as _, path::PathBuf};
@@ -33,6 +35,8 @@ Exit codes:
   5  this kernel or host lacks a required part
   6  a database or an output cannot be used
   7  no agent answers on the control socket
+  8  coverage: bytes may leave uncounted, or findings do not become records
+  9  coverage: everything is counted, but not everything that is promised holds
 
 First steps:
   homeport doctor               what this host allows, and what will not be seen
@@ -66,6 +70,10 @@ enum Command {
     Doctor(doctor::Args),
     /// Show the flow table of the running agent
     Flows(flows::Args),
+    /// Say what the running agent sees and what not; the exit code says whether its answers can be trusted
+    Coverage(coverage::Args),
+    /// Let the running agent send a datagram that must come out of it as a finding
+    Selftest(selftest::Args),
     /// Stop counting for good: remove what stopped or killed agents have left in the kernel
     Cleanup(cleanup::Args),
 }
@@ -83,6 +91,8 @@ impl Cli {
             Command::Explain(args) => explain::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Flows(args) => flows::run(args),
+            Command::Coverage(args) => coverage::run(args),
+            Command::Selftest(args) => selftest::run(args),
             Command::Cleanup(args) => cleanup::run(args),
         }
     }

@@ -71,6 +71,7 @@ pub(super) static ROOT: Keys = Keys {
         key("exception", "list of tables", Shown::Section, ""),
         key("alert", "table", Shown::Section, ""),
         key("records", "table", Shown::Section, ""),
+        key("selftest", "table", Shown::Section, ""),
         key("limits", "table", Shown::Section, ""),
         key("agent", "table", Shown::Section, ""),
     ],
@@ -420,6 +421,27 @@ pub(super) static RECORDS: Keys = Keys {
             "seconds, 1 to 86400",
             Shown::Default(|config| config.records.interval.as_secs().to_string()),
             "Time that one interval record covers. It is written even when nothing happened.",
+        ),
+    ],
+};
+
+pub(super) static SELFTEST: Keys = Keys {
+    header: "[selftest]",
+    about: "A datagram of the agent's own must come out of its own pipeline as a finding that is on disk; \
+            otherwise coverage says that nothing can be trusted.",
+    list: &[
+        key(
+            "every_secs",
+            "seconds, 0 to 86400",
+            Shown::Default(|config| config.selftest.every.map_or(0, |every| every.as_secs()).to_string()),
+            "How often; 0: only when `homeport selftest` asks for it.",
+        ),
+        key(
+            "destination",
+            "address",
+            Shown::Default(|config| quoted(&config.selftest.destination.to_string())),
+            "Where the datagram goes, to UDP port 9. It dies at the first router (TTL 1). The default is an address \
+             for documentation, which nobody has; it needs a route that leads there.",
         ),
     ],
 };

@@ -26,7 +26,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_sockets: 131_072, max_flows: 131_072, ring_mib: 4 }
+        Self { max_sockets: 131_072, max_flows: 114_688, ring_mib: 4 }
     }
 }
 

@@ -36,6 +36,7 @@ pub mod agent;
 pub mod alert;
 pub mod limits;
 pub mod records;
+mod selftest;
 
 mod keys;
 mod reader;
@@ -58,6 +59,7 @@ pub use self::{
     limits::Limits,
     records::Records,
     reference::{configuration_page, reference},
+    selftest::SelfTest,
     site::{Override, OverrideLocation, Site},
 };
 use self::{
@@ -86,6 +88,8 @@ pub struct Config {
     pub alert: Alert,
     /// Where records go.
     pub records: Records,
+    /// How the agent tests itself.
+    pub selftest: SelfTest,
     /// How much is kept at once.
     pub limits: Limits,
     /// The agent's own files.
@@ -157,13 +161,14 @@ fn read(report: &mut Report<'_>, mut root: Section<'_>, now: WallTime) -> Config
 
     let alert = alert::read(report, &mut root);
     let records = records::read(report, &mut root);
+    let selftest = selftest::read(report, &mut root);
     let limits = limits::read(report, &mut root);
     let agent = agent::read(report, &mut root);
     root.finish(report);
 
     let geography = geo::statements(&geo).into_iter().chain(site::statements(&sites, &overrides)).collect();
     let policies = PolicySet::new(asked_first, default, exceptions, geography);
-    Config { host, geo, sites, overrides, policies, alert, records, limits, agent }
+    Config { host, geo, sites, overrides, policies, alert, records, selftest, limits, agent }
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

@@ -28,6 +28,7 @@ static SECTIONS: &[(&Keys, &[(&str, &Keys)])] = &[
     (&keys::EXCEPTION, &[("destination", &keys::DESTINATION), ("owner", &keys::OWNER)]),
     (&keys::ALERT, &[]),
     (&keys::RECORDS, &[]),
+    (&keys::SELFTEST, &[]),
     (&keys::LIMITS, &[]),
     (&keys::AGENT, &[]),
 ];

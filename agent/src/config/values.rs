@@ -115,6 +115,11 @@ pub(super) fn pin_dir(text: &str) -> Result<Option<PathBuf>, Refusal> {
     if text.is_empty() || text == "none" { Ok(None) } else { path(text).map(Some) }
 }
 
+/// An address.
+pub(super) fn address(text: &str) -> Result<IpAddr, Refusal> {
+    text.parse().map_err(|_| Refusal::new("is not an address", "an IPv4 or IPv6 address"))
+}
+
 /// An instant.
 pub(super) fn time(text: &str) -> Result<WallTime, Refusal> {
     const ACCEPTED: &str = "a time with its offset, such as 2026-12-01T00:00:00Z, in the years 1970 to 2261";

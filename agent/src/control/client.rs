@@ -7,8 +7,14 @@ use std::{
     time::Duration,
 };
 
+use serde::de::DeserializeOwned;
+
 use super::{Refusal, Request};
-use crate::app::snapshot::{FlowsView, SCHEMA};
+use crate::app::{
+    coverage::CoverageView,
+    selftest::SelfTestView,
+    snapshot::{FlowsView, SCHEMA},
+};
 
 /// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,11 +44,36 @@ pub enum AskError {
 ///
 /// [`AskError`].
 pub fn ask_flows(socket: &Path, limit: Option<u32>) -> Result<(FlowsView, String), AskError> {
-    let text = ask(socket, &Request::Flows { limit })
-        .map_err(|error| AskError::NoAgent { path: socket.to_owned(), error })?;
-    match serde_json::from_str::<FlowsView>(&text) {
-        Ok(view) if view.schema == SCHEMA => Ok((view, text)),
-        Ok(view) => Err(AskError::Garbled(format!("schema {}, not {SCHEMA}", view.schema))),
+    ask_for(socket, &Request::Flows { limit }, |view: &FlowsView| view.schema)
+}
+
+/// The statement of the running agent about its coverage, and the text it sent.
+///
+/// # Errors
+///
+/// [`AskError`].
+pub fn ask_coverage(socket: &Path) -> Result<(CoverageView, String), AskError> {
+    ask_for(socket, &Request::Coverage {}, |view: &CoverageView| view.schema)
+}
+
+/// Lets the running agent test itself: how it went, and the text it sent.
+///
+/// # Errors
+///
+/// [`AskError`].
+pub fn ask_selftest(socket: &Path) -> Result<(SelfTestView, String), AskError> {
+    ask_for(socket, &Request::Selftest {}, |view: &SelfTestView| view.schema)
+}
+
+fn ask_for<T: DeserializeOwned>(
+    socket: &Path,
+    request: &Request,
+    schema: impl Fn(&T) -> u32,
+) -> Result<(T, String), AskError> {
+    let text = ask(socket, request).map_err(|error| AskError::NoAgent { path: socket.to_owned(), error })?;
+    match serde_json::from_str::<T>(&text) {
+        Ok(view) if schema(&view) == SCHEMA => Ok((view, text)),
+        Ok(view) => Err(AskError::Garbled(format!("schema {}, not {SCHEMA}", schema(&view)))),
         Err(error) => match serde_json::from_str::<Refusal>(&text) {
             Ok(refusal) => Err(AskError::Refused(refusal.error)),
             Err(_) => Err(AskError::Garbled(error.to_string())),

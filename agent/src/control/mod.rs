@@ -9,7 +9,7 @@ mod server;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    client::{AskError, ask_flows},
+    client::{AskError, ask_coverage, ask_flows, ask_selftest},
     server::{ControlServer, serve},
 };
 
@@ -23,6 +23,10 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u32>,
     },
+    /// What is covered, and what not.
+    Coverage {},
+    /// Send a datagram and see whether it comes out as a finding.
+    Selftest {},
 }
 
 /// Reads a question.
@@ -51,6 +55,8 @@ mod tests {
     fn requests_are_read_and_nonsense_is_refused() {
         assert_eq!(parse_request(b"{\"ask\":\"flows\"}\n"), Ok(Request::Flows { limit: None }));
         assert_eq!(parse_request(b"{\"ask\":\"flows\",\"limit\":0}"), Ok(Request::Flows { limit: Some(0) }));
+        assert_eq!(parse_request(b"{\"ask\":\"coverage\"}"), Ok(Request::Coverage {}));
+        assert_eq!(parse_request(b"{\"ask\":\"selftest\"}"), Ok(Request::Selftest {}));
         for line in [
             &b""[..],
             b"flows",

@@ -89,7 +89,16 @@ async fn answer(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<
         refusal(format!("user {peer} may not ask; accepted are root and user {own}"))
     } else {
         match parse_request(&line) {
-            Ok(Request::Flows { limit }) => flows(&queries, limit).await,
+            Ok(Request::Flows { limit }) => {
+                let query = |reply| Query::Flows { limit, reply };
+                tell(&queries, query, |snapshot| serde_json::to_vec(&snapshot.view())).await
+            }
+            Ok(Request::Coverage {}) => {
+                tell(&queries, Query::Coverage, |snapshot| serde_json::to_vec(&snapshot.view())).await
+            }
+            Ok(Request::Selftest {}) => {
+                tell(&queries, Query::SelfTest, |view| serde_json::to_vec(&view)).await
+            }
             Err(error) => refusal(error),
         }
     };
@@ -97,14 +106,18 @@ async fn answer(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<
     writer.shutdown().await
 }
 
-async fn flows(queries: &mpsc::Sender<Query>, limit: Option<u32>) -> Vec<u8> {
+/// Asks the loop for a snapshot, and makes the text elsewhere: that takes time.
+async fn tell<T: Send + 'static>(
+    queries: &mpsc::Sender<Query>,
+    query: impl FnOnce(oneshot::Sender<T>) -> Query,
+    text: impl FnOnce(T) -> serde_json::Result<Vec<u8>> + Send + 'static,
+) -> Vec<u8> {
     let (reply, answer) = oneshot::channel();
-    if queries.send(Query::Flows { limit, reply }).await.is_err() {
+    if queries.send(query(reply)).await.is_err() {
         return refusal("the agent is stopping".to_owned());
     }
     let Ok(snapshot) = answer.await else { return refusal("the agent is stopping".to_owned()) };
-    let text = tokio::task::spawn_blocking(move || serde_json::to_vec(&snapshot.view())).await;
-    match text {
+    match tokio::task::spawn_blocking(move || text(snapshot)).await {
         Ok(Ok(mut text)) => {
             text.push(b'\n');
             text

@@ -5,6 +5,7 @@
 
 pub mod class;
 mod owners;
+mod shared;
 pub mod table;
 
 use std::{fmt, net::IpAddr, sync::Arc};

@@ -11,11 +11,13 @@
 //! totals like any other, with a copy in [`FlowTable::overflow`] that says how much has no row. Invariant, tested
 //! with generated input: bytes observed = sum of totals = rows + evicted + overflow.
 //!
-//! **Memory**: a row is at most 168 bytes on a 64-bit host (asserted below), and the hash map has 131,072 places
-//! for up to 114,688 flows: 21 MiB. Owners, locations and judgements are shared, not copied.
+//! **Memory**: a row is at most 136 bytes on a 64-bit host (asserted below), and the hash map has 131,072 places
+//! for up to 114,688 flows, which is the default: 17 MiB. Owners, locations and judgements are shared, not copied:
+//! a location with its evidence (some 300 bytes) is kept once per network that a database tells apart, and so is a
+//! judgement with its reason.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{Hash, Hasher},
     net::IpAddr,
     sync::Arc,
@@ -28,13 +30,14 @@ use crate::{
         FlowKey, Observation, Volume,
         class::{Class, OwnerClass, Place, Tally, Totals, VerdictClass},
         owners::Owners,
+        shared::Shared,
     },
     geo::Located,
     policy::{Judgement, Verdict},
 };
 
 /// The price of a row, key included.
-const MAX_ROW_BYTES: usize = 168;
+const MAX_ROW_BYTES: usize = 136;
 const _: () = assert!(size_of::<(FlowKey, Flow)>() <= MAX_ROW_BYTES);
 
 /// A search for rows to give up that found few is not repeated within this time: it reads the whole table.
@@ -56,7 +59,7 @@ pub struct TableSettings {
 impl Default for TableSettings {
     fn default() -> Self {
         Self {
-            max_flows: 131_072,
+            max_flows: 114_688,
             idle_after: Duration::from_secs(600),
             pressed_idle_after: Duration::from_secs(5),
             closed_after: Duration::from_secs(60),
@@ -177,8 +180,8 @@ pub struct FlowTable {
     settings: TableSettings,
     flows: HashMap<Key, Flow>,
     owners: Owners,
-    judgements: HashSet<Arc<Judgement>>,
-    judgements_cleanup_at: usize,
+    judgements: Shared<Judgement>,
+    places: Shared<Located>,
     interval: Totals,
     totals: Totals,
     overflow: Totals,
@@ -194,8 +197,8 @@ impl FlowTable {
             settings,
             flows: HashMap::new(),
             owners: Owners::new(),
-            judgements: HashSet::new(),
-            judgements_cleanup_at: 1_024,
+            judgements: Shared::new(),
+            places: Shared::new(),
             interval: Totals::default(),
             totals: Totals::default(),
             overflow: Totals::default(),
@@ -279,12 +282,14 @@ impl FlowTable {
     /// Places and judges every flow again; returns those whose verdict or place changed.
     pub fn rejudge(&mut self, mut assess: impl FnMut(&FlowKey, &Flow) -> Assessment) -> Vec<Rejudged> {
         let mut changes = Vec::new();
-        let judgements = &mut self.judgements;
-        // The old judgements go first, so that equal new ones are shared among themselves.
-        judgements.clear();
+        // The old ones go first, so that equal new ones are shared among themselves.
+        (self.judgements, self.places) = (Shared::new(), Shared::new());
         for (key, flow) in &mut self.flows {
-            let mut after = assess(&key.0, flow);
-            after.judgement = share(judgements, after.judgement);
+            let after = assess(&key.0, flow);
+            let after = Assessment {
+                located: self.places.share(after.located),
+                judgement: self.judgements.share(after.judgement),
+            };
             let before = Assessment {
                 located: std::mem::replace(&mut flow.located, Arc::clone(&after.located)),
                 judgement: std::mem::replace(&mut flow.judgement, Arc::clone(&after.judgement)),
@@ -412,12 +417,10 @@ impl FlowTable {
     }
 
     fn shared(&mut self, assessment: Assessment) -> Assessment {
-        if self.judgements.len() >= self.judgements_cleanup_at {
-            self.judgements.retain(|judgement| Arc::strong_count(judgement) > 1);
-            self.judgements_cleanup_at = (self.judgements.len() * 2).max(1_024);
+        Assessment {
+            located: self.places.share(assessment.located),
+            judgement: self.judgements.share(assessment.judgement),
         }
-        let judgement = share(&mut self.judgements, assessment.judgement);
-        Assessment { located: assessment.located, judgement }
     }
 }
 
@@ -510,14 +513,6 @@ fn touched_by_exception(judgement: &Judgement) -> bool {
         Verdict::Excepted { .. } => true,
         Verdict::Violation { exception, .. } => exception.is_some(),
     }
-}
-
-fn share(judgements: &mut HashSet<Arc<Judgement>>, judgement: Arc<Judgement>) -> Arc<Judgement> {
-    if let Some(known) = judgements.get(&judgement) {
-        return Arc::clone(known);
-    }
-    judgements.insert(Arc::clone(&judgement));
-    judgement
 }
 
 #[cfg(test)]

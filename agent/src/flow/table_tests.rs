@@ -43,7 +43,7 @@ fn assessment(verdict: Verdict, country: [u8; 2]) -> Assessment {
         located: Arc::new(Located {
             location: Location::Country(code),
             evidence: Evidence {
-                looked_up: Ipv4Addr::UNSPECIFIED.into(),
+                embedded: None,
                 via: None,
                 source: Source::Nothing,
                 prefix: None,

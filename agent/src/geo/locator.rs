@@ -156,12 +156,14 @@ impl Locator {
 
 impl Locate for Locator {
     fn locate(&self, address: IpAddr) -> Located {
-        let (looked_up, via) = match embedded_v4::unwrap(address, &self.settings.nat64_prefixes) {
-            Some((embedded, via)) => (IpAddr::V4(embedded), Some(via)),
-            None => (address, None),
+        let (embedded, via) = match embedded_v4::unwrap(address, &self.settings.nat64_prefixes) {
+            Some((embedded, via)) => (Some(IpAddr::V4(embedded)), Some(via)),
+            None => (None, None),
         };
+        let looked_up = embedded.unwrap_or(address);
         let special = special::find(looked_up);
-        let mut answers = Vec::new();
+        let n_databases = if special.is_none() { self.settings.databases.len() } else { 0 };
+        let mut answers = Vec::with_capacity(n_databases);
         let mut flags = Vec::new();
         let mut autonomous_system = None;
         if special.is_none() {
@@ -187,7 +189,7 @@ impl Locate for Locator {
         } else {
             self.decide_by_vote(&answers, &flags)
         };
-        let evidence = Evidence { looked_up, via, source, prefix, answers, autonomous_system };
+        let evidence = Evidence { embedded, via, source, prefix, answers, autonomous_system };
         Located { location, evidence }
     }
 }
@@ -382,7 +384,7 @@ mod tests {
         ] {
             let located = check(&settings, address, "NL");
             assert_eq!(located.evidence.via, Some(via));
-            assert_eq!(located.evidence.looked_up, ip("20.1.2.3"));
+            assert_eq!(located.evidence.embedded, Some(ip("20.1.2.3")));
         }
         check(&settings, "::ffff:127.0.0.1", "local");
         check(&settings, "64:ff9b::10.0.0.1", "private network");
@@ -408,12 +410,14 @@ mod tests {
             let locator = Locator::new(with(vec![database("one", &WORLD)]));
             // Random IPv6 addresses are almost never interesting: half of the time, embed a random IPv4 address.
             let bits = if embed { 0xffff_0000_0000 | bits & 0xffff_ffff } else { bits };
-            let located = locator.locate(std::net::Ipv6Addr::from(bits).into());
+            let address = std::net::Ipv6Addr::from(bits).into();
+            let located = locator.locate(address);
             let evidence = &located.evidence;
+            let looked_up = evidence.looked_up(address);
             prop_assert_eq!(evidence.via == Some(Via::Mapped), embed);
             prop_assert_eq!(evidence.answers.is_empty(), matches!(evidence.source, Source::SpecialRange(_)));
-            prop_assert!(evidence.prefix.is_none_or(|prefix| prefix.contains(&evidence.looked_up)));
-            prop_assert_eq!(&locator.locate(evidence.looked_up).location, &located.location);
+            prop_assert!(evidence.prefix.is_none_or(|prefix| prefix.contains(&looked_up)));
+            prop_assert_eq!(&locator.locate(looked_up).location, &located.location);
         }
     }
 

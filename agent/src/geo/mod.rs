@@ -248,9 +248,10 @@ pub struct AutonomousSystem {
 /// Why a location is what it is: everything a later reader needs to judge again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Evidence {
-    /// The address that was looked up: the embedded IPv4 address where there is one.
-    pub looked_up: IpAddr,
-    /// How `looked_up` was taken out of the address.
+    /// The IPv4 address inside, which was looked up instead of the address itself. Otherwise nothing that differs from
+    /// address to address is kept here, so that addresses of one network can share their evidence.
+    pub embedded: Option<IpAddr>,
+    /// How `embedded` was taken out of the address.
     pub via: Option<Via>,
     /// What decided.
     pub source: Source,
@@ -260,6 +261,13 @@ pub struct Evidence {
     pub answers: Vec<Answer>,
     /// Autonomous system, when an ASN database is configured.
     pub autonomous_system: Option<AutonomousSystem>,
+}
+
+impl Evidence {
+    /// What was looked up for `address`.
+    pub fn looked_up(&self, address: IpAddr) -> IpAddr {
+        self.embedded.unwrap_or(address)
+    }
 }
 
 /// A location with its evidence.

@@ -199,7 +199,7 @@ pub const fn severity_of(rule: Rule) -> Severity {
 fn decide(policy: &Policy, subject: &Subject<'_>) -> Finding {
     let located = subject.located;
     let name = &policy.name;
-    let addresses = [subject.remote, located.evidence.looked_up];
+    let addresses = [subject.remote, located.evidence.looked_up(subject.remote)];
     let site = match &located.location {
         Location::Site { name, .. } => Some(name),
         _ => None,

@@ -54,7 +54,7 @@ impl Destination {
             Location::Private | Location::Local | Location::Unknown(_) | Location::Anycast(_) => false,
         };
         let in_network = || {
-            let addresses = [subject.remote, located.evidence.looked_up];
+            let addresses = [subject.remote, located.evidence.looked_up(subject.remote)];
             self.networks.iter().any(|network| addresses.iter().any(|address| network.contains(address)))
         };
         let in_site = matches!(&located.location, Location::Site { name, .. } if self.sites.contains(name));

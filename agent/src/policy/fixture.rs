@@ -61,7 +61,7 @@ pub(super) fn located(location: Location) -> Located {
         sha256: "0".repeat(64).into(),
     };
     let evidence = Evidence {
-        looked_up: "203.0.113.9".parse().expect("an address"),
+        embedded: None,
         via: None,
         source: Source::Database(Arc::new(database)),
         prefix: Some("203.0.113.0/24".parse().expect("a network")),
@@ -79,7 +79,7 @@ pub(super) fn announced_by(number: u32, mut located: Located) -> Located {
 pub(super) fn subject<'a>(owner: &'a Owner, located: &'a Located) -> Subject<'a> {
     Subject {
         owner,
-        remote: located.evidence.looked_up,
+        remote: "203.0.113.9".parse().expect("an address"),
         located,
         protocol: Protocol::TCP,
         local_port: 40_000,

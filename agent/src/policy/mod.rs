@@ -161,8 +161,15 @@ pub struct Judgement {
     pub policy: Arc<PolicyId>,
     /// What it said.
     pub verdict: Verdict,
-    /// Why, as one sentence for a person: names the location, the list and the evidence.
+    /// Why, for a person: names the location, the list and the evidence. Read behind the address it is a sentence.
     pub reason: Arc<str>,
+}
+
+impl Judgement {
+    /// The reason as a sentence about `remote`.
+    pub fn sentence(&self, remote: IpAddr) -> String {
+        format!("{remote} {}", self.reason)
+    }
 }
 
 /// How much of each exception is used, which only the running agent knows.

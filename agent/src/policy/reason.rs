@@ -1,7 +1,7 @@
 //! Why, as sentences for a person.
 //!
-//! A reason names the address, where it is, what says so with its date, and the list that decides. It contains
-//! nothing that changes while bytes flow, so that equal judgements have equal reasons.
+//! A reason names where an address is, what says so with its date, and the list that decides. It contains nothing
+//! that changes while bytes flow, and not the address itself, so that flows to one network share one judgement.
 
 use crate::{
     clock::WallTime,
@@ -10,14 +10,12 @@ use crate::{
 
 use super::Subject;
 
-/// `203.0.113.9 is in SG (GeoLite2-Country.mmdb built 2026-11-01, prefix 203.0.113.0/24)`
+/// `is in SG (GeoLite2-Country.mmdb built 2026-11-01, prefix 203.0.113.0/24)`, to be read behind the address.
 pub(super) fn whereabouts(subject: &Subject<'_>) -> String {
     let Located { location, evidence } = subject.located;
-    let address = match evidence.via {
-        Some(via) if evidence.looked_up != subject.remote => {
-            format!("{} ({} for {})", subject.remote, via.as_str(), evidence.looked_up)
-        }
-        Some(_) | None => subject.remote.to_string(),
+    let inside = match (evidence.via, evidence.embedded) {
+        (Some(via), Some(embedded)) => format!("({} for {embedded}) ", via.as_str()),
+        (None, _) | (_, None) => String::new(),
     };
     let place = match location {
         Location::Country(code) => format!("is in {code}"),
@@ -32,7 +30,7 @@ pub(super) fn whereabouts(subject: &Subject<'_>) -> String {
         Location::Anycast(None) => "is an anycast address, served from many places".to_owned(),
     };
     let evidence = evidence_words(subject.located);
-    if evidence.is_empty() { format!("{address} {place}") } else { format!("{address} {place} ({evidence})") }
+    if evidence.is_empty() { format!("{inside}{place}") } else { format!("{inside}{place} ({evidence})") }
 }
 
 /// What said so, and the prefix that matched in it.

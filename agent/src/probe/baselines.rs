@@ -65,9 +65,10 @@ impl Baselines {
         Self { array: None, epoch: 1 }
     }
 
-    /// Baselines of slots that were never used.
-    pub(super) fn new(map: BorrowedFd<'_>, slots: u32) -> io::Result<Self> {
-        Ok(Self { array: Some(BaselineArray::new(map, slots)?), epoch: 1 })
+    /// Baselines of slots that were never used. `committed` is the last epoch of the maps before.
+    pub(super) fn new(map: BorrowedFd<'_>, slots: u32, committed: Option<u64>) -> io::Result<Self> {
+        let epoch = committed.unwrap_or_default() + 1;
+        Ok(Self { array: Some(BaselineArray::new(map, slots)?), epoch })
     }
 
     /// Baselines that an earlier agent wrote; `committed` is its last commit. Copies of later epochs are void.

@@ -6,7 +6,7 @@
 //! like that); without one it belongs to a container. One that is a port of a bridge looks the same in both cases and
 //! is taken for a container's; `host.interfaces` says otherwise.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 /// What the kernel says about an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +100,9 @@ const AGGREGATES: &[&str] = &["bond", "team"];
 /// Kinds whose `lower` is the interface they send through. A virtual cable has its other end there.
 const STACKED_ON_LOWER: &[&str] = &["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
 
+/// Interfaces on top of each other, as the kernel allows (MAX_NEST_DEV).
+const MAX_FLOORS: usize = 8;
+
 /// Finds out which interfaces the host uses: with an address of its own on them, or on what is stacked above.
 pub fn mark_used(links: &mut [Link]) {
     for link in links.iter_mut() {
@@ -108,8 +111,7 @@ pub fn mark_used(links: &mut [Link]) {
             IpAddr::V6(address) => !address.is_unicast_link_local(),
         });
     }
-    // From top to bottom; the kernel allows eight floors (MAX_NEST_DEV).
-    for _ in 0..8 {
+    for _ in 0..MAX_FLOORS {
         let used: Vec<(u32, Option<u32>)> = links
             .iter()
             .filter(|link| link.is_used)
@@ -122,6 +124,25 @@ pub fn mark_used(links: &mut [Link]) {
             });
         }
     }
+}
+
+/// The interfaces that send through one of `edges`, directly or through each other.
+pub fn above(links: &[Link], edges: &HashSet<u32>) -> HashSet<u32> {
+    let mut above: HashSet<u32> = HashSet::new();
+    for _ in 0..MAX_FLOORS {
+        let leads = |index: &u32| edges.contains(index) || above.contains(index);
+        let found: Vec<u32> = links
+            .iter()
+            .filter(|link| {
+                let is_stacked = STACKED_ON_LOWER.contains(&link.kind.as_str());
+                (is_stacked && link.lower.as_ref().is_some_and(leads))
+                    || links.iter().any(|port| port.controller == Some(link.index) && leads(&port.index))
+            })
+            .map(|link| link.index)
+            .collect();
+        above.extend(found);
+    }
+    above.difference(edges).copied().collect()
 }
 
 /// The same as [`judge`], where the operator may have named the edge interfaces; nobody did, if there are none.
@@ -228,6 +249,17 @@ mod tests {
         // Its other end may have any number.
         let cable = with_address("192.0.2.1", Link { index: 4, lower: Some(2), ..link("veth") });
         assert_eq!(judge_all(vec![veth, cable]), [false, true]);
+    }
+
+    #[test]
+    fn what_sends_through_an_edge_is_above_it() {
+        let bond = Some("bond".to_owned());
+        let port = Link { index: 2, controller: Some(9), controller_kind: bond, ..link("") };
+        let above = Link { index: 9, ..link("bond") };
+        let tagged = Link { index: 10, lower: Some(9), ..link("vlan") };
+        let cable = Link { index: 4, lower: Some(2), ..link("veth") };
+        let found = super::above(&[cable, tagged, above, port], &[2].into());
+        assert_eq!(found, [9, 10].into());
     }
 
     #[test]

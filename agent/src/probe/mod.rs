@@ -14,6 +14,7 @@
 //! | `slots` | readings of the counters, and how slots are taken back |
 //! | `reclaim` | when they are, if they only fell silent |
 //! | `baselines` | what has been read of each slot, for the agent after this one |
+//! | `drain` | maps of another layout, read for the last time |
 //! | `frames` | counters of interfaces |
 //! | `rings` | events |
 //! | `known` | destinations the programs are silent about |
@@ -26,6 +27,7 @@
 mod baselines;
 pub mod btf;
 mod cleanup;
+mod drain;
 pub mod edge;
 mod error;
 mod frames;
@@ -56,8 +58,8 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 use homeport_ebpf::{
-    aside::{AsideKey, AsideValue},
-    layout,
+    aside::{AsideKey, AsideValue, CLASSES},
+    layout::{self, Field, TABLE_ENTRIES},
     loss::{LOSS_CAUSES, LossCell},
 };
 
@@ -65,7 +67,7 @@ use self::{
     baselines::Baselines,
     hooks::{Cgroup, Hooks},
     load::{load_program, map_fd, take_ring},
-    pins::{Pins, Scale, Set, SetState},
+    pins::{Pins, Scale, Set},
     programs::{Kind, PROGRAMS, Program, ProgramStatus, State},
     slots::Slots,
     sys::{LiveSettings, objects::open_pinned},
@@ -78,7 +80,10 @@ pub use self::{
     pins::{DirectoryLock, PinError},
     slots::Reading,
 };
-use crate::{clock::KernelTime, flow::Volume};
+use crate::{
+    clock::{KernelTime, Synchronized},
+    flow::Volume,
+};
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -109,7 +114,7 @@ pub struct Asides {
 pub struct Committed {
     /// Its last epoch.
     pub epoch: u64,
-    /// Its maps, by [`Probe::maps`].
+    /// Its maps, by `Probe::maps`.
     pub maps: u64,
     /// The aside map that it had read in that epoch, and may not have emptied.
     pub aside: Option<u32>,
@@ -125,8 +130,10 @@ pub enum Origin {
         /// Readings go on exactly where the last commit ended. Otherwise there was no commit for these maps, and
         /// they go on where they were read last, which may not have been recorded.
         exact: bool,
-        /// What was counted since.
+        /// What was counted since, in these maps.
         away: Volume,
+        /// The maps are new, and counting went on in others, which [`Probe::drain`] reads out.
+        replaced: bool,
     },
     /// Maps that cannot be gone on with: why. They were removed.
     Unusable(String),
@@ -145,6 +152,10 @@ pub struct Probe {
     maps: u64,
     /// The aside map that was read since the last commit.
     aside: Option<u32>,
+    /// Maps of agents before this one, to be read out, and what was committed of them.
+    earlier: Vec<Earlier>,
+    /// Sets that can go with the next commit.
+    given_up: Vec<Set>,
     live: LiveSettings,
     flow_events: RingBuf<MapData>,
     host_events: RingBuf<MapData>,
@@ -212,15 +223,16 @@ impl Probe {
                 .map_err(|error| ProbeError::Map { map: "own network namespace", error })?,
         };
         let pinning = |error| ProbeError::Map { map: "pinned maps", error };
-        let (mut origin, mut set) = match &pins {
-            Some(pins) => find_set(pins, scale).map_err(pinning)?,
-            None => (Origin::Fresh, None),
+        let Found { mut origin, mut set, earlier, committed } = match &pins {
+            Some(pins) => find_sets(pins, scale, committed).map_err(pinning)?,
+            None => Found::default(),
         };
         let directory = match (&pins, &set) {
             (_, Some(set)) => Some(set.path.clone()),
             (Some(pins), None) => {
                 let path = pins.begin_set().map_err(pinning)?;
-                pins::prepare_set(&path, scale, None).map_err(pinning)?;
+                let newest = earlier.last().map(|earlier| &earlier.set);
+                pins::prepare_set(&path, scale, newest).map_err(pinning)?;
                 Some(path)
             }
             (None, None) => None,
@@ -242,7 +254,6 @@ impl Probe {
         };
         let slots = match (&set, &baselines) {
             (Some(_), Some(map)) => {
-                let committed = committed.filter(|committed| committed.maps == maps);
                 let epoch = committed.map(|committed| committed.epoch);
                 let saved = Baselines::resume(map.as_fd(), settings.slots, epoch).map_err(in_slots)?;
                 let (slots, found) =
@@ -254,22 +265,33 @@ impl Probe {
                     );
                 }
                 // What was read and committed, but not emptied. The map in use was emptied before it was.
-                if let Some(idle) = committed.and_then(|committed| committed.aside)
+                let own = committed.filter(|committed| committed.maps == maps);
+                if let Some(idle) = own.and_then(|committed| committed.aside)
                     && idle == live.idle_aside()
                 {
                     let map = map_fd(&ebpf, aside_name(idle))?;
                     sys::clear::<AsideKey, AsideValue>(map)
                         .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
                 }
-                origin = Origin::Resumed { exact: committed.is_some(), away: found.away };
+                let replaced = committed.is_some() && own.is_none();
+                origin = Origin::Resumed { exact: committed.is_some(), away: found.away, replaced };
                 slots
             }
             (None, Some(map)) => {
-                let saved = Baselines::new(map.as_fd(), settings.slots).map_err(in_slots)?;
+                let epoch = committed.map(|committed| committed.epoch);
+                let saved = Baselines::new(map.as_fd(), settings.slots, epoch).map_err(in_slots)?;
+                if !earlier.is_empty() {
+                    let exact = committed.is_some();
+                    origin = Origin::Resumed { exact, away: Volume::default(), replaced: true };
+                }
                 Slots::new(array, free, settings.slots, saved).map_err(in_slots)?
             }
             (_, None) => Slots::new(array, free, settings.slots, Baselines::none()).map_err(in_slots)?,
         };
+        for idx in [0, 1] {
+            make_rests(map_fd(&ebpf, aside_name(idx))?)
+                .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
+        }
         if let (Some(pins), None) = (&pins, &set) {
             set = Some(pins.finish_set().map_err(pinning)?);
         }
@@ -289,6 +311,8 @@ impl Probe {
             slots,
             maps,
             aside: None,
+            earlier,
+            given_up: Vec::new(),
             live,
             flow_events,
             host_events,
@@ -359,6 +383,33 @@ impl Probe {
             }
             Err(error) => tracing::warn!(%error, "links of an earlier agent may still be attached"),
         }
+    }
+
+    /// Reads out the maps of agents before this one, which had another layout. To be called once, before the first
+    /// commit, when all programs are attached and those of the agents before have ended. The maps go with the commit.
+    ///
+    /// # Errors
+    ///
+    /// When such maps cannot be read: what they counted since the last commit is lost.
+    pub fn drain(&mut self, mut take: impl FnMut(Reading)) -> Result<Asides, ProbeError> {
+        let mut asides = Asides::default();
+        let mut failed = None;
+        for Earlier { set, table, committed } in std::mem::take(&mut self.earlier) {
+            match drain::drain(&set, &table, committed, &mut take) {
+                Ok(drained) => asides.entries.extend(drained.entries),
+                Err(error) => failed = Some(error),
+            }
+            self.given_up.push(set);
+        }
+        match failed {
+            None => Ok(asides),
+            Some(error) => Err(ProbeError::Map { map: "maps of another layout", error }),
+        }
+    }
+
+    /// Whether there are maps to be read out by [`Self::drain`].
+    pub const fn has_earlier(&self) -> bool {
+        !self.earlier.is_empty()
     }
 
     /// What was found of an earlier agent.
@@ -473,8 +524,12 @@ impl Probe {
         // the slots of the same packets have been read, so that forwarded frames find their sockets counted.
         let idle = self.live.idle_aside();
         let map = map_fd(&self.ebpf, aside_name(idle))?;
-        sys::read_all(map, |key: AsideKey, value| asides.entries.push((key, value)))
-            .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
+        sys::read_all(map, |key: AsideKey, value: AsideValue| {
+            if value != AsideValue::default() {
+                asides.entries.push((key, value));
+            }
+        })
+        .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
         if asides.entries.is_empty() {
             self.live.flip_aside();
         } else {
@@ -502,9 +557,16 @@ impl Probe {
     pub fn committed(&mut self) -> Result<(), ProbeError> {
         let (index, free) = (map_fd(&self.ebpf, "INDEX")?, map_fd(&self.ebpf, "FREE")?);
         self.slots.committed(index, free).map_err(|error| ProbeError::Map { map: "FREE", error })?;
+        for set in self.given_up.drain(..) {
+            // The next agent removes what is older than the maps of the commit.
+            if let Err(error) = Pins::remove_set(&set) {
+                tracing::warn!(%error, set = set.number, "maps that are read out could not be removed");
+            }
+        }
         if let Some(idle) = self.aside {
             let map = map_fd(&self.ebpf, aside_name(idle))?;
             sys::clear::<AsideKey, AsideValue>(map)
+                .and_then(|()| make_rests(map))
                 .map_err(|error| ProbeError::Map { map: "ASIDE", error })?;
             self.aside = None;
             self.live.flip_aside();
@@ -542,25 +604,91 @@ const fn aside_name(idx: u32) -> &'static str {
     if idx == 0 { "ASIDE_0" } else { "ASIDE_1" }
 }
 
-/// The maps to go on with. Those of no use are removed, their links first.
-fn find_set(pins: &Pins, scale: Scale) -> io::Result<(Origin, Option<Set>)> {
-    let Some(newest) = pins.sets()?.pop() else {
-        if pins.links()?.is_empty() {
-            return Ok((Origin::Fresh, None));
+/// Makes the entries that take what finds no room, before the map is written to.
+fn make_rests(map: BorrowedFd<'_>) -> io::Result<()> {
+    for class in CLASSES {
+        for inner in [0, 1] {
+            sys::insert_new(map, &AsideKey::rest(class, inner), &AsideValue::default())?;
         }
+    }
+    Ok(())
+}
+
+/// Maps of an agent before this one that cannot be gone on with.
+struct Earlier {
+    set: Set,
+    table: Box<[u64; TABLE_ENTRIES as usize]>,
+    committed: Option<Committed>,
+}
+
+/// What is pinned, in order.
+struct Found {
+    origin: Origin,
+    /// To be gone on with.
+    set: Option<Set>,
+    /// To be read out.
+    earlier: Vec<Earlier>,
+    /// Given only if the maps that it speaks of are there.
+    committed: Option<Committed>,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { origin: Origin::Fresh, set: None, earlier: Vec::new(), committed: None }
+    }
+}
+
+/// Finds out which maps to go on with and which to read out. Those of no use are removed, their links first.
+///
+/// A commit speaks of one set of maps. Older sets were read out before it. Newer ones were made by agents that did
+/// not live to their first commit: all that was counted there is new.
+fn find_sets(pins: &Pins, scale: Scale, committed: Option<Committed>) -> io::Result<Found> {
+    let unusable = |reason: String| {
         pins.clear()?;
-        return Ok((Origin::Unusable("links without maps were pinned".to_owned()), None));
+        Ok(Found { origin: Origin::Unusable(reason), ..Found::default() })
     };
-    let reason = match newest.state(scale) {
-        SetState::Same => {
-            let origin = Origin::Resumed { exact: false, away: Volume::default() };
-            return Ok((origin, Some(newest)));
+    let mut sets = Vec::new();
+    for set in pins.sets()? {
+        match set.state(scale) {
+            Ok(state) => sets.push((set, state)),
+            Err(reason) => return unusable(format!("the pinned maps are damaged: {reason}")),
         }
-        SetState::Other(_) => "the pinned maps are of another layout".to_owned(),
-        SetState::Damaged(reason) => format!("the pinned maps are damaged: {reason}"),
-    };
-    pins.clear()?;
-    Ok((Origin::Unusable(reason), None))
+    }
+    if sets.is_empty() {
+        if pins.links()?.is_empty() {
+            return Ok(Found::default());
+        }
+        return unusable("links without maps were pinned".to_owned());
+    }
+    let known = committed.and_then(|committed| {
+        sets.iter().position(|(_, state)| state.table[Field::Identity as usize] == committed.maps)
+    });
+    let committed = committed.filter(|_| known.is_some());
+    for (set, _) in sets.drain(..known.unwrap_or(0)) {
+        Pins::remove_set(&set)?;
+    }
+    let newest_is_same = sets.last().is_some_and(|(_, state)| state.is_same);
+    let set = if newest_is_same { sets.pop().map(|(set, _)| set) } else { None };
+    let earlier = sets
+        .into_iter()
+        .map(|(set, state)| {
+            let aside = committed
+                .filter(|committed| state.table[Field::Identity as usize] == committed.maps)
+                .and_then(|committed| committed.aside);
+            let committed = committed.map(|committed| Committed { aside, ..committed });
+            Earlier { set, table: state.table, committed }
+        })
+        .collect();
+    Ok(Found { origin: Origin::Fresh, set, earlier, committed })
+}
+
+/// Whether somebody keeps the wall clock right.
+///
+/// # Errors
+///
+/// When the kernel does not say.
+pub fn clock_discipline() -> io::Result<Synchronized> {
+    sys::clock_discipline()
 }
 
 /// An address as the programs write it: IPv4 as `::ffff:a.b.c.d`.

@@ -112,15 +112,13 @@ pub(super) struct Set {
     pub(super) path: PathBuf,
 }
 
-/// What a set is to this build.
+/// What a set is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SetState {
-    /// It can go on with it.
-    Same,
-    /// It can read it a last time.
-    Other(Box<[u64; TABLE_ENTRIES as usize]>),
-    /// Somebody touched it, or it is of another network namespace: why.
-    Damaged(String),
+pub(super) struct SetState {
+    /// Where its fields are.
+    pub(super) table: Box<[u64; TABLE_ENTRIES as usize]>,
+    /// This build can go on with it; any other one it can read out.
+    pub(super) is_same: bool,
 }
 
 /// What the maps are made for.
@@ -217,6 +215,11 @@ impl Pins {
         Ok(Set { number, path })
     }
 
+    /// Nobody needs the set any more.
+    pub(super) fn remove_set(set: &Set) -> io::Result<()> {
+        remove_tree(&set.path)
+    }
+
     pub(super) fn link(&self, name: &str) -> PathBuf {
         self.root.join("links").join(name)
     }
@@ -285,31 +288,29 @@ impl Set {
         self.path.join(name)
     }
 
-    /// What this set is to a build of this scale.
-    pub(super) fn state(&self, scale: Scale) -> SetState {
-        let table = match read_table(&self.map(layout::LAYOUT.name)) {
-            Ok(table) => table,
-            Err(error) => return SetState::Damaged(format!("its layout table: {error}")),
-        };
+    /// What this set is to a build of this scale. The error says why it is of no use: somebody touched it, or it is
+    /// of another network namespace.
+    pub(super) fn state(&self, scale: Scale) -> Result<SetState, String> {
+        let table = read_table(&self.map(layout::LAYOUT.name))
+            .map_err(|error| format!("its layout table: {error}"))?;
         if table[Field::Magic as usize] != layout::MAGIC {
-            return SetState::Damaged("its layout table is none".to_owned());
+            return Err("its layout table is none".to_owned());
         }
         if table[Field::Namespace as usize] != scale.namespace {
-            return SetState::Damaged("it belongs to another network namespace".to_owned());
+            return Err("it belongs to another network namespace".to_owned());
         }
+        let is_same = table[Field::Hash as usize] == scale.hash();
         for shape in &MAPS {
             match open_pinned(&self.map(shape.name)).and_then(map_info) {
-                Ok(_) if table[Field::Hash as usize] != scale.hash() => {}
+                Ok(_) if !is_same => {}
                 Ok(info) if MapInfo { id: 0, ..info } == scale.shape(shape) => {}
-                Ok(_) => return SetState::Damaged(format!("map {} has another shape", shape.name)),
-                Err(error) => return SetState::Damaged(format!("map {}: {error}", shape.name)),
+                Ok(_) => return Err(format!("map {} has another shape", shape.name)),
+                // Another build may have other maps.
+                Err(_) if !is_same => {}
+                Err(error) => return Err(format!("map {}: {error}", shape.name)),
             }
         }
-        if table[Field::Hash as usize] == scale.hash() {
-            SetState::Same
-        } else {
-            SetState::Other(Box::new(table))
-        }
+        Ok(SetState { table: Box::new(table), is_same })
     }
 }
 
@@ -336,7 +337,7 @@ pub(super) fn identity(set: &Path) -> io::Result<u64> {
 pub(super) fn prepare_set(path: &Path, scale: Scale, earlier: Option<&Set>) -> io::Result<()> {
     if let Some(earlier) = earlier {
         for shape in MAPS.iter().filter(|shape| shape.shared) {
-            let map = open_pinned(&earlier.map(shape.name))?;
+            let Ok(map) = open_pinned(&earlier.map(shape.name)) else { continue };
             if (MapInfo { id: 0, ..map_info(&map)? }) == scale.shape(shape) {
                 pin(&map, &path.join(shape.name))?;
             }

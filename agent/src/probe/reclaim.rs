@@ -2,13 +2,14 @@
 //!
 //! A slot in use costs nothing as long as there are others, so silence is tolerated for [`IDLE_LIMIT`]. A socket
 //! with many destinations (a resolver, a scanner, a peer-to-peer program) fills slots and leaves them silent; when
-//! the reserve is used up, the slots silent the longest are taken back, down to [`MIN_IDLE`]. Taking one back loses
+//! the reserve is used up, the slots silent the longest are taken back, down to [`MIN_IDLE_SECS`]. Taking one back loses
 //! nothing: the next packet of its socket takes another, and an owner stays the owner. What finds no slot at all is
 //! still counted per destination, but without owner, and that is what the reserve is there to prevent.
 //!
-//! **How large the reserve is.** A slot comes back two to three sweeps after the decision, so newcomers of four sweeps
-//! must find room, and never less than a quarter of all. With the default of 131,072 slots that lasts for about
-//! 30,000 newcomers a second; without it the limit of two minutes allowed 1,100.
+//! **How large the reserve is.** A slot comes back one sweep after the decision, and the decision is made once per
+//! sweep, so newcomers of three sweeps must find room: at least a quarter of all slots, and at most half of them, or
+//! many sockets that send every few seconds would lose their slots to each other. With the default of 131,072 slots
+//! that lasts for about 20,000 newcomers a second; the limit of two minutes alone allowed 1,100.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(120);
 /// Under pressure a slot that was silent for so long may go. Shorter, and busy sockets would change slots all the time.
 const MIN_IDLE_SECS: usize = 2;
 /// Newcomers of so many sweeps must find a free slot.
-const RESERVE_SWEEPS: u32 = 4;
+const RESERVE_SWEEPS: u32 = 3;
 
 const AGES: usize = IDLE_LIMIT.as_secs() as usize + 1;
 
@@ -57,7 +58,7 @@ impl Pressure {
 
     /// How long a slot may be silent, out of `capacity` slots.
     pub(super) fn idle_limit(&self, capacity: u32) -> Duration {
-        let reserve = self.begun.saturating_mul(RESERVE_SWEEPS).clamp(capacity / 4, capacity / 4 * 3);
+        let reserve = self.begun.saturating_mul(RESERVE_SWEEPS).clamp(capacity / 4, capacity / 2);
         let free = capacity.saturating_sub(self.held);
         let Some(mut missing) = reserve.checked_sub(free).filter(|missing| *missing > 0) else {
             return IDLE_LIMIT;
@@ -103,10 +104,10 @@ mod tests {
 
     #[test]
     fn many_newcomers_make_the_reserve_larger() {
-        assert_eq!(limit(&[(10, 500)], 100, 1_000), 120);
-        assert_eq!(limit(&[(10, 500)], 150, 1_000), 10);
-        // Never everything: slots that are in use serve better than free ones.
-        assert_eq!(limit(&[(10, 200)], 1_000, 1_000), 120);
+        assert_eq!(limit(&[(10, 600)], 100, 1_000), 120);
+        assert_eq!(limit(&[(10, 600)], 150, 1_000), 10);
+        // Not everything: slots that are in use serve better than free ones.
+        assert_eq!(limit(&[(10, 500)], 1_000, 1_000), 120);
     }
 
     #[test]
@@ -119,5 +120,6 @@ mod tests {
     fn silence_beyond_the_limit_is_no_reason_to_fail() {
         assert_eq!(limit(&[(10_000, 1_000)], 0, 1_000), 120);
         assert_eq!(limit(&[(10_000, 5_000)], u32::MAX, 1_000), 120);
+        assert_eq!(limit(&[(0, 5_000)], u32::MAX, 1_000), 2);
     }
 }

@@ -36,6 +36,8 @@ pub struct Reading {
     pub closed: bool,
     /// An agent before this one has read this life of the slot.
     pub resumed: bool,
+    /// The slot is one of maps that are being given up: nothing can be told to it any more.
+    pub drained: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +56,7 @@ enum Phase {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Baseline {
+pub(super) struct Baseline {
     wire_bytes: u64,
     payload_bytes: u64,
     packets: u64,
@@ -339,6 +341,7 @@ impl Slots {
             volume,
             closed: hot.closed != 0,
             resumed,
+            drained: false,
         }
     }
 
@@ -415,9 +418,20 @@ impl Slots {
     }
 }
 
+impl From<Saved> for Baseline {
+    fn from(saved: Saved) -> Self {
+        Self {
+            wire_bytes: saved.wire_bytes,
+            payload_bytes: saved.payload_bytes,
+            packets: saved.packets,
+            ..Self::default()
+        }
+    }
+}
+
 impl Baseline {
     /// What was counted since.
-    const fn until(&self, hot: &SlotHot) -> Volume {
+    pub(super) const fn until(&self, hot: &SlotHot) -> Volume {
         Volume {
             wire_bytes: hot.wire_bytes.wrapping_sub(self.wire_bytes),
             payload_bytes: hot.payload_bytes.wrapping_sub(self.payload_bytes),

@@ -6,8 +6,10 @@
 
 mod baselines;
 pub(super) mod objects;
+mod raw;
 
 pub(super) use baselines::BaselineArray;
+pub(super) use raw::{RawArray, each};
 
 use std::{
     io,
@@ -24,6 +26,8 @@ use homeport_ebpf::{
     slot::{Slot, SlotCold, SlotHot},
 };
 use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::clock::Synchronized;
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
@@ -70,7 +74,7 @@ fn bpf_raw<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-fn fd_number(map: impl AsFd) -> u32 {
+fn fd_number(map: &impl AsFd) -> u32 {
     map.as_fd().as_raw_fd() as u32
 }
 
@@ -79,12 +83,31 @@ pub(super) fn update<K: Plain, V: Plain>(map: impl AsFd, key: &K, value: &V) -> 
     bpf(
         BPF_MAP_UPDATE_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             key: std::ptr::from_ref(key) as u64,
             value: std::ptr::from_ref(value) as u64,
             ..ElementAttr::default()
         },
     )
+}
+
+/// Sets one element unless there is one.
+pub(super) fn insert_new<K: Plain, V: Plain>(map: impl AsFd, key: &K, value: &V) -> io::Result<()> {
+    const BPF_NOEXIST: u64 = 1;
+    let result = bpf(
+        BPF_MAP_UPDATE_ELEM,
+        &mut ElementAttr {
+            map_fd: fd_number(&map),
+            key: std::ptr::from_ref(key) as u64,
+            value: std::ptr::from_ref(value) as u64,
+            flags: BPF_NOEXIST,
+            ..ElementAttr::default()
+        },
+    );
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        other => other,
+    }
 }
 
 /// Sets one element of a per-CPU map to `value` on every processor.
@@ -99,7 +122,7 @@ pub(super) fn update_per_cpu<K: Plain, V: Plain>(
     bpf(
         BPF_MAP_UPDATE_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             key: std::ptr::from_ref(key) as u64,
             value: values.as_ptr() as u64,
             ..ElementAttr::default()
@@ -112,7 +135,7 @@ pub(super) fn push<V: Plain>(map: impl AsFd, value: &V) -> io::Result<()> {
     bpf(
         BPF_MAP_UPDATE_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             value: std::ptr::from_ref(value) as u64,
             ..ElementAttr::default()
         },
@@ -125,7 +148,7 @@ pub(super) fn lookup<K: Plain, V: Plain>(map: impl AsFd, key: &K) -> io::Result<
     let result = bpf(
         BPF_MAP_LOOKUP_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             key: std::ptr::from_ref(key) as u64,
             value: value.as_mut_ptr() as u64,
             ..ElementAttr::default()
@@ -150,7 +173,7 @@ pub(super) fn lookup_per_cpu<K: Plain, V: Plain + Default>(
     let result = bpf(
         BPF_MAP_LOOKUP_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             key: std::ptr::from_ref(key) as u64,
             value: values.as_mut_ptr() as u64,
             ..ElementAttr::default()
@@ -168,7 +191,7 @@ pub(super) fn delete<K: Plain>(map: impl AsFd, key: &K) -> io::Result<()> {
     let result = bpf(
         BPF_MAP_DELETE_ELEM,
         &mut ElementAttr {
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             key: std::ptr::from_ref(key) as u64,
             ..ElementAttr::default()
         },
@@ -212,7 +235,7 @@ fn batches<K: Plain + Default, V: Plain + Default>(
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
             count: size as u32,
-            map_fd: fd_number(map),
+            map_fd: fd_number(&map),
             ..BatchAttr::default()
         };
         let result = bpf(command, &mut attr);
@@ -453,4 +476,19 @@ pub(super) fn from_bytes<T: Plain>(bytes: &[u8]) -> Option<T> {
     }
     // SAFETY: enough bytes by the check, and every bit pattern of a `Plain` type is a value.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// How well the wall clock is kept.
+pub(super) fn clock_discipline() -> io::Result<Synchronized> {
+    // SAFETY: all zero is a valid `timex`, and means that nothing is to be changed.
+    let mut timex: libc::timex = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the pointer is to a whole structure of ours.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    if state < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Synchronized {
+        is_synchronized: state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0,
+        max_error_us: u64::try_from(timex.maxerror).unwrap_or(0),
+    })
 }

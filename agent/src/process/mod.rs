@@ -9,8 +9,8 @@
 //! | `table` | processes by number, with start time, executable and command line |
 //! | `procfs` | what `/proc` says about one process |
 //! | `cgroups` | cgroup ids to paths, units and containers |
-//! | `sockets` | connections and listeners that are older than the agent |
-//! | `kernel_service` | the names of kernel threads that serve data |
+//! | `sockets` | sockets that are older than the agent, in every network namespace |
+//! | `kernel_service` | kernel threads that serve data, by name and by port |
 
 mod cgroups;
 mod kernel_service;
@@ -28,10 +28,12 @@ use homeport_ebpf::{
     event::{HOST_CGROUP, HOST_EXEC, HOST_EXIT, HOST_FORK, HostEvent},
     slot::{QUALITY_SENDER, QUALITY_UNKNOWN, Stamp},
 };
+use serde::{Deserialize, Serialize};
 use uzers::{Users as _, UsersCache};
 
 use self::{
     cgroups::Cgroups,
+    sockets::Holder,
     table::{Image, Table},
 };
 use crate::{
@@ -47,10 +49,20 @@ pub struct Owners {
     known: HashMap<OwnerKey, Arc<Owner>>,
     /// The numbers in `known`: most executions are of processes that never sent anything.
     known_pids: HashSet<u32>,
+    kernel_ports: kernel_service::Ports,
+    /// Somebody was named since [`Owners::take_changed`].
+    changed: bool,
+}
+
+/// An owner that was named, to be known by the next agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NamedOwner {
+    key: OwnerKey,
+    owner: Arc<Owner>,
 }
 
 /// What makes two stamps the same owner.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct OwnerKey {
     pid: u32,
     start_boot_ns: u64,
@@ -59,6 +71,9 @@ struct OwnerKey {
     quality: u8,
     protocol: u8,
 }
+
+/// [`OwnerKey::quality`] of owners found afterwards, which the kernel side knows nothing of.
+const RESOLVED: u8 = u8::MAX;
 
 /// Owners remembered before those of ended processes are forgotten.
 const KNOWN_OWNERS: usize = 16_384;
@@ -72,6 +87,34 @@ impl Owners {
             users: UsersCache::new(),
             known: HashMap::new(),
             known_pids: HashSet::new(),
+            kernel_ports: kernel_service::Ports::default(),
+            changed: false,
+        }
+    }
+
+    /// Whether somebody was named since the last call.
+    pub const fn take_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.changed, false)
+    }
+
+    /// Every process that was named.
+    pub fn named(&self) -> Vec<NamedOwner> {
+        let processes = self.known.iter().filter(|(_, owner)| owner.process().is_some());
+        processes.map(|(key, owner)| NamedOwner { key: *key, owner: Arc::clone(owner) }).collect()
+    }
+
+    /// Takes over the names of processes that ended while no agent was there. Those that live are asked again, now,
+    /// because they may end before anybody else asks: they may run something else than they did.
+    pub fn restore(&mut self, named: Vec<NamedOwner>) {
+        for NamedOwner { key, owner } in named {
+            let lives = procfs::status(key.pid)
+                .is_some_and(|status| table::same_start(status.start_boot_ns, key.start_boot_ns));
+            if lives {
+                self.table.image(key.pid, key.start_boot_ns, "");
+            } else {
+                self.known_pids.insert(key.pid);
+                self.known.insert(key, owner);
+            }
         }
     }
 
@@ -140,22 +183,58 @@ impl Owners {
         });
         self.known_pids.insert(key.pid);
         self.known.insert(key, Arc::clone(&owner));
+        self.changed = true;
         owner
     }
 
-    /// An owner found afterwards, by searching the process table for the socket.
-    pub fn resolved(&mut self, pid: u32, socket_cgroup_id: u64) -> Option<Arc<Owner>> {
-        let status = procfs::status(pid)?;
+    /// An owner found afterwards, by searching the process table for the socket. `None`: the process is gone, and had
+    /// not been named before.
+    pub fn resolved(&mut self, holder: &Holder, socket_cgroup_id: u64) -> Option<Arc<Owner>> {
+        let Holder { pid, start_boot_ns, comm } = *holder;
+        // Users belong to the stamp of others; here the process alone says who it is.
+        let (uid, protocol) = (u32::MAX, 0);
+        let key =
+            OwnerKey { pid, start_boot_ns, uid, cgroup_id: socket_cgroup_id, quality: RESOLVED, protocol };
+        if let Some(owner) = self.known.get(&key) {
+            return Some(Arc::clone(owner));
+        }
+        let status = procfs::status(pid).filter(|status| status.start_boot_ns == start_boot_ns)?;
         let stamp = Stamp {
             pid,
-            start_boot_ns: status.start_boot_ns,
+            start_boot_ns,
             uid: status.uid,
             login_uid: procfs::login_uid(pid).unwrap_or(u32::MAX),
+            comm,
             ..Stamp::default()
         };
         let workload = self.cgroups.workload(socket_cgroup_id);
         let owner = self.process_owner(&stamp, QUALITY_UNKNOWN, workload);
-        Some(Arc::new(Owner { quality: Quality::Resolved, ..owner }))
+        let owner = Arc::new(Owner { quality: Quality::Resolved, ..owner });
+        self.known_pids.insert(pid);
+        self.known.insert(key, Arc::clone(&owner));
+        Some(owner)
+    }
+
+    /// The kernel's service behind an owner, where the ports of the socket say it: worker threads work for many
+    /// services, and whoever set a service up has bound its socket, but does not send.
+    pub fn serving(&mut self, owner: Arc<Owner>, local_port: u16, remote_port: u16) -> Arc<Owner> {
+        let (service, quality) = match &owner.actor {
+            Actor::Kernel(name) if **name == *kernel_service::WORKER => {
+                (self.kernel_ports.working_for(local_port, remote_port), owner.quality)
+            }
+            Actor::Process(_) | Actor::Unowned if owner.quality < Quality::Exact => {
+                (self.kernel_ports.serving(local_port), Quality::Resolved)
+            }
+            _ => (None, owner.quality),
+        };
+        match service {
+            Some(service) => Arc::new(Owner {
+                actor: Actor::Kernel(service.into()),
+                workload: Workload::default(),
+                quality,
+            }),
+            None => owner,
+        }
     }
 
     fn process_owner(&mut self, stamp: &Stamp, quality: u8, workload: Workload) -> Owner {
@@ -164,7 +243,9 @@ impl Owners {
         let Image { exe, command_line, kernel_thread } =
             self.table.image(stamp.pid, stamp.start_boot_ns, comm);
         if kernel_thread {
-            return Owner { actor: Actor::Kernel(kernel_service::name(comm).into()), workload, quality };
+            // Its threads are in whatever cgroup they happen to be, and all serve the same.
+            let actor = Actor::Kernel(kernel_service::name(comm).into());
+            return Owner { actor, workload: Workload::default(), quality };
         }
         let process = Process {
             pid: stamp.pid,

@@ -56,6 +56,16 @@ pub fn exe(pid: u32) -> Option<String> {
     Some(path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned())
 }
 
+/// Command name, cut by the kernel at 15 bytes and filled up with zeros.
+pub fn command_name(pid: u32) -> Option<[u8; 16]> {
+    let text = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+    let mut name = [0; 16];
+    let length = text.len().min(15);
+    name[..length].copy_from_slice(&text[..length]);
+    Some(name)
+}
+
 /// Command line, arguments joined by spaces.
 pub fn command_line(pid: u32) -> Option<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -126,6 +136,7 @@ mod tests {
         let status = status(pid).expect("this process runs");
         assert!(!status.kernel_thread);
         assert!(exe(pid).expect("has an executable").contains("homeport"));
+        assert!(command_name(pid).expect("has a name").starts_with(b"homeport"));
         assert!(pids().any(|other| other == pid));
     }
 

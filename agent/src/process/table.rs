@@ -191,7 +191,7 @@ fn bracketed(comm: &str) -> Arc<str> {
 }
 
 /// Zero means that the kernel's layout is unknown, and then the number has to do.
-fn same_start(a: u64, b: u64) -> bool {
+pub(super) fn same_start(a: u64, b: u64) -> bool {
     a == 0 || b == 0 || a.abs_diff(b) <= TICK_NS
 }
 

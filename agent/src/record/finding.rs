@@ -172,6 +172,24 @@ pub fn finding(context: &Context<'_>, transition: &Transition, losses: Vec<Loss>
     }))
 }
 
+/// The record of a self-test: the same as that of a violation, but no alert, and no part of any statistics of them.
+pub fn self_test(context: &Context<'_>, transition: &Transition, nonce: &str) -> Record {
+    let mut record = finding(context, transition, Vec::new());
+    if let Record::Finding(finding) = &mut record {
+        let ocsf::Severity(id, word) = ocsf::Severity::INFORMATIONAL;
+        (finding.base.severity_id, finding.base.severity) = (id, word);
+        finding.base.message = format!("the self-test {nonce} came out as a finding");
+        finding.is_alert = false;
+        (finding.disposition_id, finding.disposition) = (17, "Logged");
+        (finding.status_id, finding.status) = (4, "Resolved");
+        finding.finding_info.title = "Self-test of the agent".to_owned();
+        finding.finding_info.types = ["self-test"];
+        finding.finding_info.tags = vec![Tag { name: "nonce", value: nonce.to_owned() }];
+        finding.unmapped.homeport.kind = "self-test";
+    }
+    record
+}
+
 fn evidences(context: &Context<'_>, episode: &Episode) -> Vec<Evidence> {
     let mut evidences: Vec<Evidence> = episode
         .destinations

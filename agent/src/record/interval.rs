@@ -38,6 +38,10 @@ pub struct Minute {
     pub losses: Vec<Loss>,
     /// Which parts of the promise held.
     pub coverage: Vec<Coverage>,
+    /// The statement at the end: `covered`, `reduced` or `not covered`.
+    pub state: &'static str,
+    /// Why it is not better.
+    pub reasons: Vec<String>,
     /// Network cards against our own count.
     pub interfaces: Vec<Interface>,
     /// What local sockets sent over the edge, against what has an owner.
@@ -226,6 +230,8 @@ pub struct Extra {
     pub classes: Vec<Cell>,
     pub losses: Vec<Loss>,
     pub coverage: Vec<Coverage>,
+    pub state: &'static str,
+    pub reasons: Vec<String>,
     pub interfaces: Vec<Interface>,
     pub attribution: AttributionExtra,
     pub flows: Flows,
@@ -291,6 +297,8 @@ pub fn interval(context: &Context<'_>, minute: Minute) -> Record {
                 classes: cells(&minute.totals),
                 losses: minute.losses,
                 coverage: minute.coverage,
+                state: minute.state,
+                reasons: minute.reasons,
                 interfaces: minute.interfaces,
                 attribution: minute.attribution.into(),
                 flows: minute.flows,

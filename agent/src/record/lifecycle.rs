@@ -89,6 +89,11 @@ pub enum Event {
         /// For how long it did not.
         degraded_ms: u64,
     },
+    /// The wall clock jumped against the clock that only goes forward: times before and after do not fit together.
+    ClockStep {
+        /// By how much, in milliseconds; positive: forward.
+        by_ms: i64,
+    },
     /// Records are missing.
     Gap(Gap),
     /// Bytes are missing: for a time nobody counted, or what was counted is lost.
@@ -172,6 +177,13 @@ pub struct Lifecycle {
     pub unmapped: ocsf::Unmapped<Extra>,
 }
 
+impl Lifecycle {
+    /// Whether it says that records are missing.
+    pub const fn is_gap(&self) -> bool {
+        matches!(self.unmapped.homeport.event, Event::Gap(_))
+    }
+}
+
 /// `unmapped.homeport` of a lifecycle record.
 #[derive(Clone, Debug, Serialize)]
 pub struct Extra {
@@ -234,6 +246,9 @@ pub fn lifecycle(context: &Context<'_>, event: Event) -> Record {
                 gap.detail
             ),
         ),
+        Event::ClockStep { by_ms } => {
+            (other("Clock Step"), Severity::MEDIUM, format!("the wall clock jumped by {by_ms} ms"))
+        }
         Event::Gap(gap) => (
             other("Gap"),
             Severity::HIGH,

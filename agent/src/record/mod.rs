@@ -98,6 +98,8 @@ pub enum Priority {
     Update,
     /// Opens, closes, and what the agent says about itself.
     Transition,
+    /// What says which records went. It never goes: there is one at a time.
+    Gap,
 }
 
 impl Record {
@@ -107,6 +109,7 @@ impl Record {
             Self::Finding(finding) if finding.base.activity_id == finding::UPDATE => Priority::Update,
             Self::Coverage(finding) if finding.base.activity_id == finding::UPDATE => Priority::Update,
             Self::Interval(_) => Priority::Interval,
+            Self::Lifecycle(event) if event.is_gap() => Priority::Gap,
             Self::Finding(_) | Self::Coverage(_) | Self::Lifecycle(_) => Priority::Transition,
         }
     }

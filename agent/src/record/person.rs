@@ -177,7 +177,7 @@ fn evidence(destination: &Destination) -> String {
     let evidence = &destination.located.evidence;
     let matched = match evidence.prefix {
         Some(prefix) => prefix.to_string(),
-        None => evidence.looked_up.to_string(),
+        None => evidence.looked_up(destination.address).to_string(),
     };
     let mut text = match &evidence.source {
         Source::Site => format!("{matched} is a site of the configuration"),
@@ -190,8 +190,8 @@ fn evidence(destination: &Destination) -> String {
         }
         Source::Nothing => format!("nothing is known of {matched}"),
     };
-    if let Some(via) = evidence.via {
-        text.push_str(&format!(" ({}, embedded by {})", evidence.looked_up, via.as_str()));
+    if let (Some(via), Some(embedded)) = (evidence.via, evidence.embedded) {
+        text.push_str(&format!(" ({embedded}, embedded by {})", via.as_str()));
     }
     if let Some(system) = &evidence.autonomous_system {
         let name = system.organization.as_deref().unwrap_or("name unknown");

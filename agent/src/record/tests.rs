@@ -79,7 +79,7 @@ fn germany() -> Located {
     Located {
         location: Location::Country(code),
         evidence: Evidence {
-            looked_up: "203.0.113.7".parse().expect("an address"),
+            embedded: Some("203.0.113.7".parse().expect("an address")),
             via: Some(Via::Nat64),
             source: Source::Database(database()),
             prefix: Some(prefix),
@@ -173,7 +173,7 @@ fn judged(
             judgement: Arc::new(Judgement {
                 policy: policy(),
                 verdict,
-                reason: "DE (203.0.113.0/24 in country.mmdb of 2026-02-24) is not on the list of us-only"
+                reason: "is in DE (203.0.113.0/24 in country.mmdb of 2026-02-24), which is not on the list of us-only"
                     .into(),
             }),
         },
@@ -218,7 +218,7 @@ fn check_golden(name: &str, text: &str) {
 fn check(name: &str, mut record: Record, required: &[&str]) -> Value {
     record.stamp("h1:i1:7".to_owned(), 7);
     let line = record.to_line().expect("JSON");
-    assert_eq!(line.bytes().filter(|byte| *byte == b'\n').count(), 1);
+    assert_eq!(line.matches('\n').count(), 1);
     assert!(line.len() < 65_536, "a ledger entry holds 65,535 bytes");
     let value: Value = serde_json::from_str(&line).expect("JSON");
     for pointer in BASE.iter().chain(required) {
@@ -295,7 +295,7 @@ fn a_close_means_resolved_unless_the_agent_stops() {
             judgement: Arc::new(Judgement {
                 policy: policy(),
                 verdict: Verdict::Approved,
-                reason: "".into(),
+                reason: "is in DE, covered by an exception".into(),
             }),
         })
         .pop()
@@ -365,6 +365,8 @@ fn minute(totals: Totals, interfaces: Vec<Interface>) -> Minute {
                 detail: Some("eth1 appeared 3 s ago".to_owned()),
             },
         ],
+        state: "reduced",
+        reasons: vec!["interface-ledger: eth1 appeared 3 s ago".to_owned()],
         interfaces,
         attribution: Attribution { socket_bytes: 1_816, owned_bytes: 1_552, unnamed_bytes: 64 },
         flows: Flows { rows: 1, evicted: 0, overflowed_readings: 0, open_episodes: 1 },
@@ -421,6 +423,16 @@ fn an_empty_minute_is_written_and_invents_no_numbers() {
     }
     let record = with_context(|context| interval(context, minute(Totals::default(), Vec::new())));
     check("interval-empty.json", record, &INTERVAL);
+}
+
+#[test]
+fn a_self_test_is_a_finding_in_all_but_its_urgency() {
+    let record = with_context(|context| finding::self_test(context, &open(&pull()), "00000000000000ff"));
+    let value = serde_json::to_value(record).expect("JSON");
+    assert_eq!((&value["class_uid"], &value["activity_id"]), (&2004.into(), &1.into()));
+    assert_eq!((&value["is_alert"], &value["severity_id"]), (&Value::Bool(false), &1.into()));
+    assert_eq!(value["unmapped"]["homeport"]["kind"], "self-test");
+    assert_eq!(value["finding_info"]["tags"][0]["value"], "00000000000000ff");
 }
 
 #[test]
@@ -505,6 +517,7 @@ fn every_lifecycle_event_has_its_shape() {
             99,
         ),
         ("degraded", Event::Degraded { part: "records".to_owned(), reason: "disk full".to_owned() }, 99),
+        ("clock-step", Event::ClockStep { by_ms: -3_600_000 }, 99),
         ("recovered", Event::Recovered { part: "records".to_owned(), degraded_ms: 12_345 }, 99),
         (
             "gap",

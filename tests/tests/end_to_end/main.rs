@@ -5,9 +5,12 @@
 
 mod approved;
 mod bad_input;
+mod coverage;
 mod database;
 mod episode;
 mod latency;
+mod load;
+mod older;
 mod output;
 mod owner;
 mod reconcile;

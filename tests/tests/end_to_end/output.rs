@@ -61,6 +61,11 @@ fn a_full_disk_delays_records_and_loses_none() {
         let flows = scene.accounted()?;
         scene.agent.wait_for_log(&["No space left"])?;
         scene.agent.check_alive()?;
+        let mut selftest = Command::new(homeport_tests::agent::binary()?);
+        selftest.args(["selftest", "--json", "--socket"]).arg(scene.agent.directory().join("control.sock"));
+        let text = String::from_utf8(selftest.output()?.stdout)?;
+        let outcome: serde_json::Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+        ensure!(outcome["passed"] == false && outcome["failed"] == "durable", "{outcome:#}");
         fs::remove_file(&filler)?;
         eventually(PATIENCE, || {
             let episodes = Records::read(&records)?.episodes_in("DE");

@@ -1,13 +1,17 @@
 //! The agent goes and comes back; counting goes on.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
 use homeport_tests::{
-    agent::binary,
+    agent::{Agent, binary, eventually, wide_binary},
     campaign::{Progress, restart},
     lab::Host,
+    records::LIFECYCLE,
     scene::{Scene, scene},
     settings::Settings,
 };
+use serde_json::Value;
 
 /// What is pinned, as names below the directory of pins.
 fn pinned(directory: &std::path::Path) -> Result<Vec<String>> {
@@ -21,7 +25,7 @@ fn pinned(directory: &std::path::Path) -> Result<Vec<String>> {
 
 #[test]
 fn programs_stay_attached_without_the_agent_and_cleanup_leaves_nothing_behind() {
-    scene(&Settings::default(), |scene| {
+    scene(&Settings::pinned(), |scene| {
         let pin_dir = scene.agent.pin_dir();
         let before = pinned(&pin_dir)?;
         ensure!(before.iter().any(|name| name == "account_egress"), "{before:?}");
@@ -56,9 +60,68 @@ fn programs_stay_attached_without_the_agent_and_cleanup_leaves_nothing_behind() 
 
 #[test]
 fn whatever_happens_to_the_agent_each_byte_is_on_record_once() {
-    let plan = restart::Plan { cycles: 10, seed: 0x5eed_cafe, other_build: None, resize: false };
-    match restart::run(&plan, Progress::silent()) {
+    let plan = restart::Plan { cycles: 8, seed: 7, other_build: None, resize: false };
+    campaign(&plan);
+}
+
+#[test]
+fn an_upgrade_to_another_layout_of_the_maps_and_another_size_miss_and_double_no_byte() {
+    let other_build = Some(wide_binary().unwrap_or_else(|error| panic!("{error:#}")));
+    campaign(&restart::Plan { cycles: 8, seed: 11, other_build, resize: true });
+}
+
+#[track_caller]
+fn campaign(plan: &restart::Plan) {
+    match restart::run(plan, Progress::silent()) {
         Ok(report) => println!("{report}"),
         Err(error) => panic!("{error:#}"),
     }
+}
+
+/// The gap records so far.
+fn gaps(scene: &Scene) -> Result<Vec<Value>> {
+    let records = scene.agent.records()?;
+    let gaps = records.of_class(LIFECYCLE).map(|record| record["unmapped"]["homeport"].clone());
+    Ok(gaps.filter(|extra| extra["event"] == "counting-gap").collect())
+}
+
+/// Kills the agent, lets `tamper` do something, sends, and starts the agent again: one gap record says so.
+fn tampered(cause: &str, tamper: impl FnOnce(&Agent) -> Result<()>) {
+    scene(&Settings::pinned(), |scene| {
+        ensure!(gaps(scene)?.is_empty(), "the first start has no gap");
+        scene.agent.kill()?;
+        tamper(&scene.agent)?;
+        scene.agent.start_again(&scene.lab)?;
+        let gap = eventually(Duration::from_secs(10), || {
+            let gaps = gaps(scene)?;
+            let [gap] = gaps.as_slice() else { bail!("one gap expected: {gaps:#?}") };
+            Ok(gap.clone())
+        })?;
+        ensure!(gap["cause"] == cause, "{gap:#}");
+        ensure!(gap["from"].as_i64() < gap["to"].as_i64(), "{gap:#}");
+        // It is said once: what was found then is complete again.
+        scene.agent.kill()?;
+        scene.agent.start_again(&scene.lab)?;
+        ensure!(gaps(scene)?.len() == 1, "{:#?}", gaps(scene)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn pins_that_are_gone_are_a_gap_on_record() {
+    tampered("pins-lost", |agent| Ok(std::fs::remove_dir_all(agent.pin_dir())?));
+}
+
+#[test]
+fn a_map_that_was_replaced_is_a_gap_on_record() {
+    tampered("pins-lost", |agent| {
+        let sets = agent.pin_dir().join("sets/1");
+        std::fs::remove_file(sets.join("LOSSES"))?;
+        Ok(std::fs::rename(sets.join("MTUS"), sets.join("LOSSES"))?)
+    });
+}
+
+#[test]
+fn a_run_state_that_is_gone_is_a_gap_on_record() {
+    tampered("state-lost", |agent| Ok(std::fs::remove_dir_all(agent.run_dir())?));
 }

@@ -1,14 +1,16 @@
 //! Compares what was played with what the card and the agent say.
 
-use anyhow::{Context as _, Result, ensure};
-use homeport_tests::{actor, flows::Flow, kernel};
+use std::time::Duration;
 
-use crate::{Inside, Owner, Part, Path, Payload, Played, row::Row};
+use anyhow::{Context as _, Result, ensure};
+use homeport_tests::{actor, agent::eventually, flows::Flow, kernel, lab::Nic};
+
+use crate::{Inside, Owner, Part, Path, Payload, Played, row::Row, stage::Stage};
 
 /// Every byte must be accounted for; what goes past everything must be the exact difference.
 pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {
     let Played { stage, parts, bypass, _keep } = played;
-    let flows = stage.accounted_but(bypass)?;
+    let (flows, nic) = stage.accounted_but(bypass)?;
     let seen = stage.since_mark(&flows);
     let resent = stage.resent()?;
     let mut row = Row::of(path);
@@ -17,7 +19,7 @@ pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {
         if path.owner != Owner::Bypass {
             let flow = check_part(path, part, &seen, resent)?;
             part.inside.iter().try_for_each(|inside| check_inside(inside, &seen, resent))?;
-            row.owner = named(flow);
+            row.owner.clone_from(&flow.owner.label);
             row.quality.clone_from(&flow.owner.quality);
             row.sensor.clone_from(&flow.sensor);
             row.initiator.clone_from(&flow.initiator);
@@ -27,17 +29,29 @@ pub(crate) fn compare(path: &Path, played: Played) -> Result<Row> {
             row.state = "bypass";
         }
     }
-    row.nic_bytes = stage.sent_by_card()?.layer3_bytes();
+    row.nic_bytes = nic.layer3_bytes();
     row.counted_bytes = stage.counted_since_mark(&flows);
     row.residual_bytes = row.nic_bytes as i64 - row.counted_bytes as i64;
     ensure!(row.residual_bytes == bypass.layer3_bytes() as i64, "residual {}", row.residual_bytes);
+    if path.owner == Owner::Bypass {
+        check_finding(&stage, bypass)?;
+    }
     stage.done()?;
     Ok(row)
 }
 
-fn named(flow: &Flow) -> String {
-    // Executables have the test's own name for the actor, whatever directory it was built in.
-    flow.owner.label.clone()
+/// What went past everything is a finding, with exactly its bytes.
+fn check_finding(stage: &Stage, bypass: Nic) -> Result<()> {
+    eventually(Duration::from_secs(20), || {
+        let records = stage.agent.records()?;
+        let findings = records.episodes().into_iter().filter(|episode| episode.kind() == Some("coverage"));
+        // It may have begun in one interval and ended in the next.
+        let bytes: Vec<_> = findings
+            .map(|finding| finding.last()["unmapped"]["homeport"]["residual_bytes"].as_u64())
+            .collect();
+        ensure!(bytes == [Some(bypass.bytes)], "one finding of {} bytes expected: {bytes:?}", bypass.bytes);
+        Ok(())
+    })
 }
 
 fn check_part<'a>(path: &Path, part: &Part, seen: &'a [Flow], resent: u64) -> Result<&'a Flow> {

@@ -5,7 +5,7 @@ use homeport_tests::lab::Family::{V4, V6};
 use crate::{
     Owner::{Bypass, Forwarded, Kernel, Opener, PacketSocket, Process},
     Path,
-    play::{packet, raw, tcp, transit, tunnel, udp},
+    play::{packet, raw, service, tcp, transit, tunnel, udp},
     run,
 };
 
@@ -103,5 +103,10 @@ paths! {
         tunnel_ip6tnl, "IPv6 in IPv6", Kernel("ip6-tunnel"), "unknown", tunnel::through(&tunnel::IP6TNL);
         tunnel_wireguard, "WireGuard", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::WIREGUARD);
         tunnel_ipsec, "IPsec (ESP)", Process, "local", tunnel::encrypted();
+    }
+    "Servers inside the kernel": {
+        service_nfsd, "nfsd (NFS 4.2)", Kernel("nfsd"), "remote", service::read_from(&service::NFSD);
+        service_nvmet, "NVMe/TCP target", Kernel("nvmet"), "remote", service::read_from(&service::NVMET);
+        service_iscsi, "iSCSI target (LIO)", Kernel("iscsi"), "remote", service::read_from(&service::ISCSI);
     }
 }

@@ -31,7 +31,12 @@ pub(crate) fn add(class: u8, ifindex: u32, inner: bool, packet: &Packet) {
     // Another processor was first, or the map is full.
     match map.get_ptr_mut(key) {
         Some(value) => add_to(value, packet),
-        None => tell::lose(LOSS_ASIDE, packet.wire_bytes),
+        None => {
+            tell::lose(LOSS_ASIDE, packet.wire_bytes);
+            if let Some(rest) = map.get_ptr_mut(AsideKey::rest(class, inner as u8)) {
+                add_to(rest, packet);
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Small safe doors to atomics and to kernel memory whose layout the agent has looked up.
 
-use core::arch::asm;
+use core::{arch::asm, mem::MaybeUninit};
 
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock},
@@ -107,12 +107,19 @@ pub(crate) fn enters_tunnel(skb: *mut __sk_buff) -> bool {
     }
     let text: u64 = peek(operations, offset!(link_ops_kind));
     // The helper ends what it copies with a zero byte of its own.
-    let mut kind = [0_u64; 2];
-    // SAFETY: at most nine bytes into sixteen; what is not written stays zero.
+    let mut kind = MaybeUninit::<[u64; 2]>::uninit();
+    let first = kind.as_mut_ptr().cast::<u64>();
+    // SAFETY: two words, both written. Volatile, or this becomes a call of `memset`, see `copy_stamp`.
     unsafe {
-        bpf_probe_read_kernel_str((&raw mut kind).cast(), KIND_BYTES as u32 + 1, text as *const c_void);
+        first.write_volatile(0);
+        first.add(1).write_volatile(0);
     }
-    maps::is_tunnel_kind(kind[0])
+    // SAFETY: at most nine bytes into sixteen; what is not written stays zero.
+    let kind = unsafe {
+        bpf_probe_read_kernel_str(first.cast(), KIND_BYTES as u32 + 1, text as *const c_void);
+        first.read_volatile()
+    };
+    maps::is_tunnel_kind(kind)
 }
 
 /// Start of the thread group that `task` belongs to, in nanoseconds since boot.

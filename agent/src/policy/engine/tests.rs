@@ -200,6 +200,7 @@ fn an_approved_network_settles_what_nobody_can_place() {
 fn a_network_list_sees_both_the_address_and_what_is_inside_it() {
     let mut place = located(country("US"));
     place.evidence.via = Some(Via::Nat64);
+    place.evidence.embedded = Some("203.0.113.9".parse().expect("an address"));
     let owner = Owner::unowned();
     let mut subject = subject(&owner, &place);
     subject.remote = "64:ff9b::cb00:7109".parse().expect("an address");
@@ -382,7 +383,8 @@ fn reasons_can_be_read_aloud() {
             ),
         ),
     ] {
-        assert_eq!(judge(policy, location).reason.as_ref(), expected);
+        let judgement = judge(policy, location);
+        assert_eq!(judgement.sentence("203.0.113.9".parse().expect("an address")), expected);
     }
     let excused = PolicySet::new(Vec::new(), policy("us-only"), vec![exception("EX-1", "SG")], Vec::new());
     let place = located(country("SG"));

@@ -160,7 +160,7 @@ pub(in crate::probe) fn create_map(shape: MapInfo) -> io::Result<OwnedFd> {
 pub(in crate::probe) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
     let path = path_bytes(path)?;
     let mut attr =
-        ObjectAttr { pathname: path.as_ptr() as u64, bpf_fd: fd_number(object), ..ObjectAttr::default() };
+        ObjectAttr { pathname: path.as_ptr() as u64, bpf_fd: fd_number(&object), ..ObjectAttr::default() };
     bpf(BPF_OBJ_PIN, &mut attr)
 }
 
@@ -174,7 +174,7 @@ pub(in crate::probe) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
 fn info<T: Default>(object: impl AsFd) -> io::Result<T> {
     let mut info = T::default();
     let mut attr = InfoAttr {
-        bpf_fd: fd_number(object),
+        bpf_fd: fd_number(&object),
         info_len: size_of::<T>() as u32,
         info: std::ptr::from_mut(&mut info) as u64,
     };
@@ -203,7 +203,7 @@ pub(in crate::probe) fn attach_to_cgroup(
     cgroup: impl AsFd,
     attach_type: AttachType,
 ) -> io::Result<OwnedFd> {
-    attach(program, fd_number(cgroup), attach_type)
+    attach(program, fd_number(&cgroup), attach_type)
 }
 
 /// Attaches a program to an interface, behind whatever else is attached there (Linux 6.6).
@@ -217,7 +217,7 @@ pub(in crate::probe) fn attach_to_interface(
 
 fn attach(program: impl AsFd, target: u32, attach_type: AttachType) -> io::Result<OwnedFd> {
     let mut attr =
-        LinkCreateAttr { prog_fd: fd_number(program), target, attach_type: attach_type as u32, flags: 0 };
+        LinkCreateAttr { prog_fd: fd_number(&program), target, attach_type: attach_type as u32, flags: 0 };
     bpf_raw(BPF_LINK_CREATE, &mut attr).map(owned)
 }
 
@@ -225,7 +225,7 @@ fn attach(program: impl AsFd, target: u32, attach_type: AttachType) -> io::Resul
 pub(in crate::probe) fn attach_to_tracepoint(program: impl AsFd, name: Option<&CStr>) -> io::Result<OwnedFd> {
     let mut attr = TracepointAttr {
         name: name.map_or(0, |name| name.as_ptr() as u64),
-        prog_fd: fd_number(program),
+        prog_fd: fd_number(&program),
         _pad: 0,
     };
     bpf_raw(BPF_RAW_TRACEPOINT_OPEN, &mut attr).map(owned)
@@ -234,8 +234,8 @@ pub(in crate::probe) fn attach_to_tracepoint(program: impl AsFd, name: Option<&C
 /// Replaces the program of a cgroup or tcx link. Each packet is seen by exactly one of both programs.
 pub(in crate::probe) fn replace_program(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
     let mut attr = LinkUpdateAttr {
-        link_fd: fd_number(link),
-        new_prog_fd: fd_number(program),
+        link_fd: fd_number(&link),
+        new_prog_fd: fd_number(&program),
         ..LinkUpdateAttr::default()
     };
     bpf(BPF_LINK_UPDATE, &mut attr)

@@ -1,5 +1,7 @@
 //! `unmapped.homeport` of a finding: what OCSF has no field for.
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 
 use crate::{
@@ -297,13 +299,13 @@ impl From<&Destination> for DestinationExtra {
         Self {
             ip: destination.address.to_string(),
             bytes: destination.volume.into(),
-            geo: (&*destination.located).into(),
+            geo: GeoExtra::new(&destination.located, destination.address),
         }
     }
 }
 
-impl From<&Located> for GeoExtra {
-    fn from(located: &Located) -> Self {
+impl GeoExtra {
+    fn new(located: &Located, address: IpAddr) -> Self {
         let evidence = &located.evidence;
         let (source, source_detail) = match &evidence.source {
             Source::Site => ("site", None),
@@ -316,7 +318,7 @@ impl From<&Located> for GeoExtra {
         Self {
             location: located.location.to_string(),
             place: (&Place::of(&located.location)).into(),
-            looked_up: evidence.looked_up.to_string(),
+            looked_up: evidence.looked_up(address).to_string(),
             via: evidence.via.map(|via| via.as_str()),
             source,
             source_detail,

@@ -1,7 +1,8 @@
 //! Records that wait for the disk, within a bound of bytes.
 //!
 //! Past the bound records are dropped, and counted for the gap record: intervals first, then updates of episodes
-//! (the next update says it all again), then the rest, each the oldest first. A tenth of the bound is freed at
+//! (the next update says it all again), then the rest, each the oldest first; but never a gap record, whose counts
+//! would go with it. A tenth of the bound is freed at
 //! once, so that a full queue is not searched for every record.
 
 use std::collections::VecDeque;
@@ -81,7 +82,7 @@ fn count(gap: &mut Gap, waiting: &Line) {
     match waiting.priority {
         Priority::Interval => gap.intervals += 1,
         Priority::Update => gap.updates += 1,
-        Priority::Transition => gap.transitions += 1,
+        Priority::Transition | Priority::Gap => gap.transitions += 1,
     }
     let first = gap.first_sequence.map_or(waiting.sequence, |first| first.min(waiting.sequence));
     let last = gap.last_sequence.map_or(waiting.sequence, |last| last.max(waiting.sequence));

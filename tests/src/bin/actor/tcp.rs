@@ -4,7 +4,7 @@ pub(crate) mod how;
 mod serve;
 
 use std::{
-    io::{BufRead as _, Read as _},
+    io::{self, BufRead as _, Read as _},
     net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -66,8 +66,11 @@ pub(crate) fn push(push: &Push) -> Result<()> {
 /// Says that no more comes, and waits until the peer has read it all.
 pub(crate) fn finish(mut stream: TcpStream) -> Result<()> {
     stream.shutdown(Shutdown::Write)?;
-    stream.read_to_end(&mut Vec::new()).context("wait for the peer")?;
-    Ok(())
+    match stream.read_to_end(&mut Vec::new()) {
+        // How SCTP says that everything has been acknowledged and the end agreed on.
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        outcome => outcome.map(drop).context("wait for the peer"),
+    }
 }
 
 #[derive(clap::Args)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod packet;
 pub(crate) mod raw;
+pub(crate) mod service;
 pub(crate) mod tcp;
 pub(crate) mod transit;
 pub(crate) mod tunnel;

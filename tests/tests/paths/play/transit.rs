@@ -46,6 +46,8 @@ pub(crate) fn machine() -> Result<Played> {
     let at = sink_at(Family::V4);
     let sink = lab.listener(Host::Foreign, "udp-sink", at, "")?;
     lab.shell(Host::Storage, "echo 1 >/proc/sys/net/ipv4/ip_forward")?;
+    // Where it is a module, nothing else loads it; what is missing then is told by who needs it.
+    lab.shell(Host::Storage, "modprobe -q tun || true")?;
     let words = format!(
         "tap-send --interface tap0 --neighbour 02:00:00:00:00:01 --from 10.30.0.2 --to {} {WORDS}",
         at.ip()

@@ -61,8 +61,8 @@ pub(crate) const IP6TNL: Tunnel = Tunnel {
 /// With keys that everybody knows.
 pub(crate) const WIREGUARD: Tunnel = Tunnel {
     make: "ip link add inner0 type wireguard
-        ours=$(printf 'homeport-test-key-of-the-side-00%s' $SIDE | head -c 32 | base64)
-        theirs=$(printf 'homeport-test-key-of-the-side-00%s' $((3 - SIDE)) | head -c 32 | base64)
+        ours=$(printf 'homeport-test-key-of-the-side-0%s' $SIDE | head -c 32 | base64)
+        theirs=$(printf 'homeport-test-key-of-the-side-0%s' $((3 - SIDE)) | head -c 32 | base64)
         file=$(mktemp); echo $ours >$file
         wg set inner0 private-key $file listen-port 51820 peer $(echo $theirs | wg pubkey) \
             endpoint $REMOTE:51820 allowed-ips 10.99.0.0/24,2001:db8:99::/64; rm $file",

@@ -1,16 +1,12 @@
-//! Connections and listeners that are older than the agent, from `/proc/net`.
-//!
-//! Only of the agent's own network namespace. A connection found here is tagged as older than the agent; who
-//! opened it follows from whether its local port is listened on.
+//! The kernel's text tables of sockets, for kernels without `sock_diag`. They tell no cookies.
 
 use std::{
-    collections::{HashMap, HashSet},
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use super::procfs;
-use crate::flow::{Initiator, Protocol};
+use super::Seen;
+use crate::flow::Protocol;
 
 /// One line of `/proc/net/tcp` and its siblings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,59 +21,22 @@ pub struct Line {
     pub inode: u64,
 }
 
-const TCP_LISTEN: u8 = 10;
-
-/// What was there when the agent started.
-#[derive(Debug, Default)]
-pub struct Older {
-    connections: HashMap<(Protocol, SocketAddr, SocketAddr), u64>,
-    listening: HashSet<u16>,
-    pids: HashMap<u64, u32>,
-}
-
-impl Older {
-    /// Reads `/proc/net` and finds the processes of the sockets in it.
-    pub fn scan() -> Self {
-        let mut older = Self::default();
-        for (protocol, file) in
-            [(Protocol::TCP, "tcp"), (Protocol::TCP, "tcp6"), (Protocol::UDP, "udp"), (Protocol::UDP, "udp6")]
-        {
-            let Ok(text) = fs::read_to_string(format!("/proc/net/{file}")) else { continue };
-            for line in text.lines().skip(1).filter_map(parse) {
-                if protocol == Protocol::TCP && line.state == TCP_LISTEN {
-                    older.listening.insert(line.local.port());
-                } else if line.remote.port() != 0 {
-                    older.connections.insert((protocol, line.local, line.remote), line.inode);
-                }
-            }
+/// Everything of one protocol in the network namespace of this thread. `/proc/net` would be that of the process.
+pub(super) fn read(protocol: Protocol, take: &mut impl FnMut(Seen)) {
+    let name = if protocol == Protocol::TCP { "tcp" } else { "udp" };
+    for version in ["", "6"] {
+        let path = format!("/proc/thread-self/net/{name}{version}");
+        let Ok(text) = fs::read_to_string(path) else { continue };
+        for Line { local, remote, state, inode } in text.lines().skip(1).filter_map(parse) {
+            take(Seen {
+                protocol,
+                state,
+                local,
+                remote,
+                cookie: 0,
+                inode: u32::try_from(inode).unwrap_or(0),
+            });
         }
-        if !older.connections.is_empty() {
-            for pid in procfs::pids() {
-                older.pids.extend(procfs::socket_inodes(pid).map(|inode| (inode, pid)));
-            }
-        }
-        older
-    }
-
-    /// Connections known.
-    pub fn len(&self) -> usize {
-        self.connections.len()
-    }
-
-    /// Whether there were none.
-    pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
-    }
-
-    /// Whether this connection is older than the agent, and the process that had it open then.
-    pub fn find(&self, protocol: Protocol, local: SocketAddr, remote: SocketAddr) -> Option<Option<u32>> {
-        let inode = self.connections.get(&(protocol, local, remote))?;
-        Some(self.pids.get(inode).copied())
-    }
-
-    /// Who opened a TCP connection of which the beginning was not seen.
-    pub fn initiator(&self, local_port: u16) -> Initiator {
-        if self.listening.contains(&local_port) { Initiator::Remote } else { Initiator::Unknown }
     }
 }
 
