@@ -33,11 +33,24 @@ pub(crate) fn add(class: u8, ifindex: u32, inner: bool, packet: &Packet) {
         Some(value) => add_to(value, packet),
         None => {
             tell::lose(LOSS_ASIDE, packet.wire_bytes);
-            if let Some(rest) = map.get_ptr_mut(AsideKey::rest(class, inner as u8)) {
+            forget_destination(&mut key);
+            if let Some(rest) = map.get_ptr_mut(key) {
                 add_to(rest, packet);
             }
         }
     }
+}
+
+/// Makes it [`AsideKey::rest`] of its class.
+#[inline(always)]
+fn forget_destination(key: &mut AsideKey) {
+    let remote: *mut u32 = (&raw mut key.remote).cast();
+    for word in 0..4 {
+        // SAFETY: sixteen bytes, aligned like the key. Volatile, or this becomes a call of `memset`, see `copy_stamp`.
+        unsafe { remote.add(word).write_volatile(0) };
+    }
+    key.ifindex = 0;
+    key.protocol = 0;
 }
 
 #[inline(always)]
