@@ -16,7 +16,7 @@ pub(crate) fn add(class: u8, ifindex: u32, inner: bool, packet: &Packet) {
     // SAFETY: sixteen bytes into sixteen bytes.
     unsafe { (&raw mut key.remote).cast::<[u64; 2]>().write_unaligned(packet.remote) };
     let map = maps::aside();
-    if let Some(value) = map.get_ptr_mut(key) {
+    if let Some(value) = map.get_ptr_mut(&key) {
         add_to(value, packet);
         return;
     }
@@ -25,16 +25,16 @@ pub(crate) fn add(class: u8, ifindex: u32, inner: bool, packet: &Packet) {
         payload_bytes: packet.payload_bytes,
         packets: packet.packets,
     };
-    if map.insert(key, value, u64::from(BPF_NOEXIST)).is_ok() {
+    if map.insert(&key, value, u64::from(BPF_NOEXIST)).is_ok() {
         return;
     }
     // Another processor was first, or the map is full.
-    match map.get_ptr_mut(key) {
+    match map.get_ptr_mut(&key) {
         Some(value) => add_to(value, packet),
         None => {
             tell::lose(LOSS_ASIDE, packet.wire_bytes);
             forget_destination(&mut key);
-            if let Some(rest) = map.get_ptr_mut(key) {
+            if let Some(rest) = map.get_ptr_mut(&key) {
                 add_to(rest, packet);
             }
         }
