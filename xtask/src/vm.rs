@@ -92,7 +92,7 @@ struct Selection {
     filters: Vec<String>,
 }
 
-/// What every change is tested with: the oldest kernel, and one with everything that the host's does not have to have.
+/// What a change is tested with: the oldest kernel, and one with everything that the host's does not have to have.
 const CI_KERNELS: [&str; 2] = ["5.10", "6.12"];
 
 /// Binaries and parts of names: all ways out that share one agent, what doctor says, and who is the owner. An emulated
@@ -111,7 +111,7 @@ const CI_TESTS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// The part of the matrix that `cargo xtask ci` runs; the sum of all kernels.
+/// The short selection, `cargo xtask vm --ci`; the sum of all kernels.
 pub(crate) fn run_for_ci() -> Result<Summary> {
     let kernels = CI_KERNELS.iter().map(|name| Kernel::named(name)).collect::<Result<Vec<_>>>()?;
     let selections = CI_TESTS.iter().map(|(binary, filters)| Selection {
