@@ -12,6 +12,8 @@
 //! | [`reconcile`] | does what we saw add up to what the network cards say they sent |
 //! | [`coverage`] | what is not covered becomes a finding, and a statement |
 //! | [`record`] | the outward, versioned form of an episode or an interval (OCSF) |
+//! | [`ledger`] | the records, append-only and signed |
+//! | [`sink`] | each receiver a cursor over the ledger |
 //! | [`config`] | what the operator wrote, and the valid configuration made of it |
 //!
 //! `flow`, the types of `geo`, `policy` and `alert` are the pure core: they have never heard of aya, tokio,
@@ -28,8 +30,10 @@ pub mod exit;
 mod fixed_text;
 pub mod flow;
 pub mod geo;
+pub mod ledger;
 pub mod policy;
 pub mod probe;
 pub mod process;
 pub mod reconcile;
 pub mod record;
+pub mod sink;
