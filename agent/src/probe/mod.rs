@@ -63,6 +63,7 @@ use homeport_ebpf::{
     loss::{LOSS_CAUSES, LossCell},
 };
 
+pub(crate) use self::sys::unacknowledged_bytes;
 use self::{
     baselines::Baselines,
     hooks::{Cgroup, Hooks},

@@ -4,5 +4,7 @@
 //! receiver that is dead costs disk and not alerts, and no sink waits for another.
 
 pub mod deliver;
+pub mod format;
+pub mod kind;
 
 pub use deliver::{Deliver, Outcome, Rejected};

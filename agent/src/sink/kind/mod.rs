@@ -1,0 +1,5 @@
+//! The kinds of sinks.
+
+mod appetite;
+pub mod otlp;
+pub mod syslog;

@@ -1,0 +1,122 @@
+//! Syslog: RFC 5424 messages in datagrams (RFC 5426), on TCP (RFC 6587, octet counting) or on TLS (RFC 5425).
+//!
+//! Syslog has no answer. What takes its place:
+//!
+//! - **TCP, TLS**: every batch has a connection of its own. After the last message we close our direction and wait until
+//!   the receiver closes its own, and until its kernel has acknowledged every byte. A program that ends or is killed
+//!   with unread messages makes its kernel reset the connection instead, so a close without a reset says that the
+//!   program has read all of it. An acknowledgement alone would not: it says that the bytes reached the receiver's
+//!   kernel, and with a kill they are gone.
+//! - **UDP**: handed to our kernel, and no host said within the batch that nobody listens. Datagrams get lost: whoever
+//!   needs every record takes another way.
+//!
+//! What the receiver does with a message it has read is between it and its disk.
+//!
+//! The crates that write RFC 5424 bring a blocking connection of their own that forgets what was under way when it
+//! breaks, and none frames for TLS; the format itself is two pages, see [`message`].
+
+pub mod message;
+mod stream;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use rustls::ClientConfig;
+use tokio::net::{TcpStream, UdpSocket, lookup_host};
+
+pub use message::{Content, Style};
+
+use super::appetite::Appetite;
+use crate::{
+    ledger::Entry,
+    sink::{Deliver, Outcome, Rejected, format::Speaker},
+};
+
+/// How messages travel.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// Datagrams: nobody answers.
+    Udp,
+    /// Octet-counted frames on a connection.
+    Tcp,
+    /// The same, encrypted.
+    Tls(Arc<ClientConfig>),
+}
+
+/// A syslog receiver.
+#[derive(Clone, Debug)]
+pub struct Syslog {
+    host: String,
+    port: u16,
+    way: Way,
+    style: Style,
+    speaker: Speaker,
+    appetite: Appetite,
+}
+
+impl Syslog {
+    /// `host` is a name or an address, of IPv6 without brackets.
+    pub const fn new(host: String, port: u16, way: Way, style: Style, speaker: Speaker) -> Self {
+        Self { host, port, way, style, speaker, appetite: Appetite::new() }
+    }
+
+    async fn hand_over(&self, messages: &[String]) -> io::Result<()> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in lookup_host((self.host.as_str(), self.port)).await? {
+            let outcome = match &self.way {
+                Way::Udp => datagrams(address, messages).await,
+                // Only a connection that did not come about may go elsewhere: otherwise messages were under way.
+                Way::Tcp | Way::Tls(_) => match TcpStream::connect(address).await {
+                    Ok(stream) => return self.over(stream, messages).await,
+                    Err(error) => Err(error),
+                },
+            };
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn over(&self, stream: TcpStream, messages: &[String]) -> io::Result<()> {
+        let frames: Vec<u8> =
+            messages.iter().flat_map(|message| format!("{} {message}", message.len()).into_bytes()).collect();
+        match &self.way {
+            Way::Tls(config) => stream::encrypted(stream, Arc::clone(config), &self.host, &frames).await,
+            Way::Udp | Way::Tcp => stream::plain(stream, &frames).await,
+        }
+    }
+}
+
+impl Deliver for Syslog {
+    async fn deliver(&mut self, batch: &[Entry]) -> Outcome {
+        let batch = self.appetite.begin(batch);
+        let mut messages = Vec::with_capacity(batch.len());
+        let mut rejected = Vec::new();
+        for entry in batch {
+            match message::message(&self.style, &self.speaker, entry) {
+                Ok(message) => messages.push(message),
+                Err(error) => rejected.push(Rejected { index: entry.index, reason: error.to_string() }),
+            }
+        }
+        if !messages.is_empty()
+            && let Err(error) = self.hand_over(&messages).await
+        {
+            self.appetite.failed();
+            return Outcome::Retry { reason: format!("{}: {error}", self.host), after: None };
+        }
+        self.appetite.succeeded();
+        Outcome::Taken { entries: batch.len(), rejected }
+    }
+}
+
+/// One message each. A host where nobody listens says so, to the datagram after it at the latest.
+async fn datagrams(address: SocketAddr, messages: &[String]) -> io::Result<()> {
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(address).await?;
+    for message in messages {
+        socket.send(message.as_bytes()).await?;
+    }
+    socket.take_error()?.map_or(Ok(()), Err)
+}
