@@ -9,6 +9,6 @@ const SERVICE: &str = "opentelemetry/proto/collector/logs/v1/logs_service.proto"
 
 fn main() -> Result<()> {
     println!("cargo::rerun-if-changed={FILES}");
-    let files = protox::compile([SERVICE], [FILES]).context("read the OTLP files")?;
-    prost_build::Config::new().compile_fds(files).context("generate the messages")
+    let files = protox::compile([SERVICE], [FILES]).context("read the files of OTLP")?;
+    prost_build::Config::new().include_file("otlp.rs").compile_fds(files).context("generate the messages")
 }

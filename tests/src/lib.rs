@@ -14,6 +14,8 @@
 //! | `database` | a country database that is read in no time |
 //! | `flows` | what `homeport flows --json` prints |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
+//! | `receiver` | receivers for the sinks of the agent: rsyslog, OTLP, and ones that misbehave |
+//! | `schema` | the published schemas, and whether a record keeps to them |
 //! | `scene` | a lab with an agent, and the comparison with the network card |
 //! | `campaign` | long runs with figures, and their short versions for the tests |
 //!
@@ -29,7 +31,9 @@ pub mod lab;
 pub mod links;
 pub mod patience;
 pub mod pins;
+pub mod receiver;
 pub mod records;
 pub mod running;
 pub mod scene;
+pub mod schema;
 pub mod settings;

@@ -1,0 +1,15 @@
+//! Receivers for the agent's sinks: real ones, and ones that misbehave as told.
+//!
+//! | file | what for |
+//! |---|---|
+//! | `otlp` | an OTLP receiver whose messages are generated from the official files, with a script of faults |
+//! | `stream` | a syslog receiver on TCP with a script of faults |
+//! | `rsyslog` | rsyslog, as a process of its own |
+//! | `certificates` | an authority for a test |
+//! | `courier` | hands entries over as the agent does, and notes what became of each |
+
+pub mod certificates;
+pub mod courier;
+pub mod otlp;
+pub mod rsyslog;
+pub mod stream;
