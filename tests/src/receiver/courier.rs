@@ -43,7 +43,9 @@ pub async fn deliver(
         ensure!(Instant::now() < end, "no end: {next} of {} delivered, {delivered:?}", entries.len());
         let part = &entries[next..entries.len().min(next + size)];
         let outcome = timeout(limit, sink.deliver(part)).await;
-        match outcome.unwrap_or_else(|_| Outcome::Retry { reason: "no answer in time".to_owned(), after: None }) {
+        match outcome
+            .unwrap_or_else(|_| Outcome::Retry { reason: "no answer in time".to_owned(), after: None })
+        {
             Outcome::Taken { entries: taken, rejected } => {
                 ensure!((1..=part.len()).contains(&taken), "took {taken} of {}", part.len());
                 for refused in &rejected {

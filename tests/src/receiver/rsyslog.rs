@@ -66,7 +66,8 @@ impl Rsyslog {
         // AppArmor has a profile for the program's path that keeps it to the host's own configuration.
         let program = directory.join("rsyslogd");
         if !program.exists() {
-            std::fs::copy(PROGRAM, &program).with_context(|| format!("copy {PROGRAM}: run `cargo xtask setup`"))?;
+            std::fs::copy(PROGRAM, &program)
+                .with_context(|| format!("copy {PROGRAM}: run `cargo xtask setup`"))?;
         }
         let file = directory.join("rsyslog.conf");
         std::fs::write(&file, configuration(directory, &input, port)?)?;
@@ -170,7 +171,8 @@ impl Drop for Rsyslog {
 
 fn configuration(directory: &Path, input: &Input, port: u16) -> Result<String> {
     let directory = directory.display();
-    let mut text = format!("global(workDirectory=\"{directory}\" maxMessageSize=\"128k\" net.enableDNS=\"off\"");
+    let mut text =
+        format!("global(workDirectory=\"{directory}\" maxMessageSize=\"128k\" net.enableDNS=\"off\"");
     if let Input::Tls { authority, identity, .. } = input {
         write!(
             text,

@@ -37,7 +37,8 @@ enum Allowed {
 }
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../data/ecs/ecs-9.4.0.json")).unwrap_or_else(|error| panic!("{error}"))
+    serde_json::from_str(include_str!("../../data/ecs/ecs-9.4.0.json"))
+        .unwrap_or_else(|error| panic!("{error}"))
 });
 
 /// What is ours: ECS asks for a name that it will not use.
@@ -138,7 +139,9 @@ fn categories(document: &Value) -> Result<()> {
         bail!("categories have types")
     };
     for kind in types {
-        let goes = |category: &&str| categories.get(*category).is_some_and(|types| types.iter().any(|of| of == kind));
+        let goes = |category: &&str| {
+            categories.get(*category).is_some_and(|types| types.iter().any(|of| of == kind))
+        };
         ensure!(of.iter().any(goes), "event.type {kind} does not go with {of:?}");
     }
     Ok(())
@@ -171,8 +174,10 @@ mod tests {
     }
 
     fn refused(change: impl FnOnce(&mut Value), because: &str) {
-        let (_, mut document) =
-            documents().into_iter().find(|(name, _)| name.ends_with("ecs-finding-open.json")).expect("it exists");
+        let (_, mut document) = documents()
+            .into_iter()
+            .find(|(name, _)| name.ends_with("ecs-finding-open.json"))
+            .expect("it exists");
         change(&mut document);
         let error = check(&document).expect_err(because);
         assert!(format!("{error:#}").contains(because), "{error:#}");
@@ -181,7 +186,10 @@ mod tests {
     #[test]
     fn a_document_that_does_not_is_refused() {
         refused(|document| document["ecs"]["version"] = "8.0.0".into(), "ecs.version");
-        refused(|document| document["destination"]["country"] = "DE".into(), "there is no field destination.country");
+        refused(
+            |document| document["destination"]["country"] = "DE".into(),
+            "there is no field destination.country",
+        );
         refused(|document| document["source"]["port"] = "443".into(), "no signed number");
         refused(|document| document["source"]["ip"] = "here".into(), "no address");
         refused(|document| document["event"]["start"] = 5.into(), "no time");
@@ -190,7 +198,10 @@ mod tests {
         refused(|document| document["event"]["type"] = serde_json::json!(["user"]), "does not go with");
         refused(|document| document["network"]["direction"] = "away".into(), "not expected");
         refused(|document| document["labels"]["episode"] = 5.into(), "the label");
-        refused(|document| document["destination"]["geo"]["location"]["lat"] = 91.into(), "no point on earth");
+        refused(
+            |document| document["destination"]["geo"]["location"]["lat"] = 91.into(),
+            "no point on earth",
+        );
         refused(
             |document| {
                 document.as_object_mut().expect("an object").remove("@timestamp");

@@ -55,7 +55,8 @@ struct Attribute {
 }
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../data/ocsf/ocsf-1.8.0.json")).unwrap_or_else(|error| panic!("{error}"))
+    serde_json::from_str(include_str!("../../data/ocsf/ocsf-1.8.0.json"))
+        .unwrap_or_else(|error| panic!("{error}"))
 });
 
 /// Checks one record.
@@ -130,9 +131,10 @@ fn one_or_many(attribute: &Attribute, value: &Value, profiles: &[&str]) -> Resul
         return one(attribute, value, profiles);
     }
     let values = value.as_array().context("a list is wanted")?;
-    values.iter().enumerate().try_for_each(|(place, value)| {
-        one(attribute, value, profiles).with_context(|| format!("[{place}]"))
-    })
+    values
+        .iter()
+        .enumerate()
+        .try_for_each(|(place, value)| one(attribute, value, profiles).with_context(|| format!("[{place}]")))
 }
 
 fn one(attribute: &Attribute, value: &Value, profiles: &[&str]) -> Result<()> {
@@ -215,7 +217,10 @@ mod tests {
         refused(|record| record["type_uid"] = 200_499.into(), "type_uid");
         refused(|record| record["metadata"]["version"] = "1.7.0".into(), "metadata.version");
         refused(|record| record["invented"] = 1.into(), "there is no attribute invented");
-        refused(|record| record["evidences"][0]["dst_endpoint"]["geo"] = 1.into(), "there is no attribute geo");
+        refused(
+            |record| record["evidences"][0]["dst_endpoint"]["geo"] = 1.into(),
+            "there is no attribute geo",
+        );
         refused(|record| record["severity_id"] = 7.into(), "none of");
         refused(|record| record["severity"] = "Bad".into(), "severity is Some(\"Bad\")");
         refused(|record| record["time"] = "2026".into(), "no signed number");
@@ -224,7 +229,10 @@ mod tests {
         refused(|record| record["evidences"][0]["src_endpoint"]["port"] = 70_000.into(), "from 0 to 65535");
         refused(|record| record["evidences"][0]["process"] = Value::Object(Map::new()), "at least one of");
         refused(|record| record["evidences"] = record["evidences"][0].clone(), "a list");
-        refused(|record| record["metadata"]["profiles"] = serde_json::json!(["host"]), "needs one of the profiles");
+        refused(
+            |record| record["metadata"]["profiles"] = serde_json::json!(["host"]),
+            "needs one of the profiles",
+        );
         refused(
             |record| {
                 record.as_object_mut().expect("an object").remove("finding_info");

@@ -11,47 +11,17 @@
 
 use crate::{
     ledger::Entry,
-    sink::format::{Reading, Speaker, Topic, Unreadable, leaf_hash},
+    sink::{
+        format::{self, Format, Reading, Speaker, Topic, Unreadable, leaf_hash},
+        settings::{Message, SyslogSettings},
+    },
 };
 
-/// The number for examples (RFC 5424, 7.2.2); an organisation has one of its own from IANA.
-pub const EXAMPLE_ENTERPRISE: u32 = 32_473;
+/// Nothing shorter is configured: the structured data alone may take this much, in bytes.
+#[cfg(test)]
+const LEAST_BYTES: usize = 2_048;
 
-/// What stands in the message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Content {
-    /// The line of the ledger.
-    #[default]
-    Json,
-    /// One sentence.
-    Text,
-}
-
-/// How messages look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Style {
-    /// Facility, 0 to 23.
-    pub facility: u8,
-    /// Private enterprise number in the name of our structured data.
-    pub enterprise: u32,
-    /// What stands in the message.
-    pub content: Content,
-    /// The longest message that the receiver takes, in bytes, without the count before it.
-    pub max_bytes: usize,
-}
-
-impl Style {
-    /// Facility 13, "log audit".
-    pub const AUDIT: u8 = 13;
-    /// What receivers of datagrams should take (RFC 5426, 3.2), in bytes.
-    pub const DATAGRAM_BYTES: usize = 2_048;
-    /// What receivers on TLS should take (RFC 5425, 4.3.1) and what rsyslog takes unless told otherwise, in bytes.
-    pub const STREAM_BYTES: usize = 8_192;
-    /// Nothing shorter is accepted: every receiver has to take this much, and less would cut the structured data.
-    pub const LEAST_BYTES: usize = 2_048;
-}
-
-/// A value in structured data is cut to this, in bytes: all of them together then fit in [`Style::LEAST_BYTES`].
+/// A value in structured data is cut to this, in bytes: all of them together then fit in 2,048 bytes.
 const LONGEST_VALUE: usize = 96;
 
 /// One entry.
@@ -59,26 +29,40 @@ const LONGEST_VALUE: usize = 96;
 /// # Errors
 ///
 /// When the entry is not a JSON object.
-pub fn message(style: &Style, speaker: &Speaker, entry: &Entry) -> Result<String, Unreadable> {
+pub(super) fn message(
+    settings: &SyslogSettings,
+    format: Format,
+    speaker: &Speaker,
+    entry: &Entry,
+) -> Result<String, Unreadable> {
     let reading = Reading::of(&entry.record)?;
-    let whole = format!("{} {}", head(style, speaker, entry, &reading, false), entry.record);
-    if style.content == Content::Json && whole.len() <= style.max_bytes {
-        return Ok(whole);
+    let is_shortened = settings.message == Message::Record;
+    if settings.message == Message::Record {
+        let record = format::body(format, speaker, entry)?;
+        let whole = format!("{} {record}", head(settings, speaker, entry, &reading, false));
+        if whole.len() <= settings.max_bytes {
+            return Ok(whole);
+        }
     }
-    let is_shortened = style.content == Content::Json;
     let sentence: String = reading
         .text("/message")
         .unwrap_or_default()
         .chars()
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .collect();
-    let mut text = format!("{} {sentence}", head(style, speaker, entry, &reading, is_shortened));
-    cut(&mut text, style.max_bytes);
+    let mut text = format!("{} {sentence}", head(settings, speaker, entry, &reading, is_shortened));
+    cut(&mut text, settings.max_bytes);
     Ok(text)
 }
 
-fn head(style: &Style, speaker: &Speaker, entry: &Entry, reading: &Reading, is_shortened: bool) -> String {
-    let priority = u32::from(style.facility) * 8 + severity(reading.severity());
+fn head(
+    settings: &SyslogSettings,
+    speaker: &Speaker,
+    entry: &Entry,
+    reading: &Reading,
+    is_shortened: bool,
+) -> String {
+    let priority = u32::from(settings.facility) * 8 + severity(reading.severity());
     let time = reading.time("/time").map_or_else(|| "-".to_owned(), |time| time.to_string());
     let hostname = name(reading.text("/device/hostname").unwrap_or_default(), 255);
     let topic = reading.topic();
@@ -86,7 +70,7 @@ fn head(style: &Style, speaker: &Speaker, entry: &Entry, reading: &Reading, is_s
 
     let first = |field: &str| reading.text(&format!("/evidences/0/{field}"));
     let extra = |field: &str| reading.text(&format!("/unmapped/homeport/{field}"));
-    let mut data = Element::begin(&mut head, &format!("homeport@{}", style.enterprise));
+    let mut data = Element::begin(&mut head, &format!("homeport@{}", settings.enterprise));
     data.set("id", Some(&speaker.id(entry.index)));
     data.set("index", Some(&entry.index.to_string()));
     data.set("leaf", is_shortened.then(|| leaf_hash(&entry.record)).as_deref());

@@ -13,9 +13,9 @@
 //! What the receiver does with a message it has read is between it and its disk.
 //!
 //! The crates that write RFC 5424 bring a blocking connection of their own that forgets what was under way when it
-//! breaks, and none frames for TLS; the format itself is two pages, see [`message`].
+//! breaks, and none frames for TLS; the format itself is two pages, see `message`.
 
-pub mod message;
+mod message;
 mod stream;
 
 use std::{io, net::SocketAddr, sync::Arc};
@@ -23,49 +23,39 @@ use std::{io, net::SocketAddr, sync::Arc};
 use rustls::ClientConfig;
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 
-pub use message::{Content, Style};
-
-use super::appetite::Appetite;
-use crate::{
-    ledger::Entry,
-    sink::{Deliver, Outcome, Rejected, format::Speaker},
+use super::{
+    appetite::Appetite,
+    deliver::{Deliver, Outcome, Rejected},
+    format::{Format, Speaker},
+    settings::{SyslogSettings, Transport},
+    tls,
 };
-
-/// How messages travel.
-#[derive(Clone, Debug)]
-pub enum Way {
-    /// Datagrams: nobody answers.
-    Udp,
-    /// Octet-counted frames on a connection.
-    Tcp,
-    /// The same, encrypted.
-    Tls(Arc<ClientConfig>),
-}
+use crate::ledger::Entry;
 
 /// A syslog receiver.
-#[derive(Clone, Debug)]
-pub struct Syslog {
-    host: String,
-    port: u16,
-    way: Way,
-    style: Style,
+pub(super) struct Syslog {
+    settings: SyslogSettings,
+    format: Format,
     speaker: Speaker,
     appetite: Appetite,
+    /// Made with the first connection, and anew after a failure: certificates may have been renewed.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Syslog {
-    /// `host` is a name or an address, of IPv6 without brackets.
-    pub const fn new(host: String, port: u16, way: Way, style: Style, speaker: Speaker) -> Self {
-        Self { host, port, way, style, speaker, appetite: Appetite::new() }
+    pub(super) const fn new(settings: SyslogSettings, format: Format, speaker: Speaker) -> Self {
+        Self { settings, format, speaker, appetite: Appetite::new(), tls: None }
     }
 
-    async fn hand_over(&self, messages: &[String]) -> io::Result<()> {
+    async fn hand_over(&mut self, messages: &[String]) -> io::Result<()> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in lookup_host((self.host.as_str(), self.port)).await? {
-            let outcome = match &self.way {
-                Way::Udp => datagrams(address, messages).await,
+        let target = (self.settings.host.as_str(), self.settings.port);
+        let addresses: Vec<SocketAddr> = lookup_host(target).await?.collect();
+        for address in addresses {
+            let outcome = match self.settings.transport {
+                Transport::Udp => datagrams(address, messages).await,
                 // Only a connection that did not come about may go elsewhere: otherwise messages were under way.
-                Way::Tcp | Way::Tls(_) => match TcpStream::connect(address).await {
+                Transport::Tcp | Transport::Tls => match TcpStream::connect(address).await {
                     Ok(stream) => return self.over(stream, messages).await,
                     Err(error) => Err(error),
                 },
@@ -78,13 +68,27 @@ impl Syslog {
         Err(last)
     }
 
-    async fn over(&self, stream: TcpStream, messages: &[String]) -> io::Result<()> {
+    async fn over(&mut self, stream: TcpStream, messages: &[String]) -> io::Result<()> {
         let frames: Vec<u8> =
             messages.iter().flat_map(|message| format!("{} {message}", message.len()).into_bytes()).collect();
-        match &self.way {
-            Way::Tls(config) => stream::encrypted(stream, Arc::clone(config), &self.host, &frames).await,
-            Way::Udp | Way::Tcp => stream::plain(stream, &frames).await,
+        if self.settings.transport != Transport::Tls {
+            return stream::plain(stream, &frames).await;
         }
+        let config = self.config().await?;
+        let outcome = stream::encrypted(stream, config, &self.settings.host, &frames).await;
+        if outcome.is_err() {
+            self.tls = None;
+        }
+        outcome
+    }
+
+    async fn config(&mut self) -> io::Result<Arc<ClientConfig>> {
+        if let Some(config) = &self.tls {
+            return Ok(Arc::clone(config));
+        }
+        let settings = self.settings.tls.clone();
+        let config = tokio::task::spawn_blocking(move || tls::client_config(&settings)).await?;
+        Ok(Arc::clone(self.tls.insert(Arc::new(config.map_err(io::Error::other)?))))
     }
 }
 
@@ -94,7 +98,7 @@ impl Deliver for Syslog {
         let mut messages = Vec::with_capacity(batch.len());
         let mut rejected = Vec::new();
         for entry in batch {
-            match message::message(&self.style, &self.speaker, entry) {
+            match message::message(&self.settings, self.format, &self.speaker, entry) {
                 Ok(message) => messages.push(message),
                 Err(error) => rejected.push(Rejected { index: entry.index, reason: error.to_string() }),
             }
@@ -103,7 +107,7 @@ impl Deliver for Syslog {
             && let Err(error) = self.hand_over(&messages).await
         {
             self.appetite.failed();
-            return Outcome::Retry { reason: format!("{}: {error}", self.host), after: None };
+            return Outcome::Retry { reason: format!("{}: {error}", self.settings.host), after: None };
         }
         self.appetite.succeeded();
         Outcome::Taken { entries: batch.len(), rejected }

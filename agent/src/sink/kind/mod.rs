@@ -1,5 +1,0 @@
-//! The kinds of sinks.
-
-mod appetite;
-pub mod otlp;
-pub mod syslog;
