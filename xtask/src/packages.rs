@@ -1,7 +1,7 @@
 //! Debian packages, and what each is for.
 
 /// For every build and test, with the file it brings when it is a program (checked on other systems).
-pub(crate) const PROGRAMS: [(&str, &str); 12] = [
+pub(crate) const PROGRAMS: [(&str, &str); 14] = [
     ("g++", "g++"),            // C and C++ parts of crates: zstd, libFuzzer
     ("curl", "curl"),          // end-to-end tests: HTTP clients and servers
     ("ethtool", "ethtool"),    // end-to-end tests: segmentation offload on and off
@@ -13,6 +13,8 @@ pub(crate) const PROGRAMS: [(&str, &str); 12] = [
     ("procps", "ps"),          // end-to-end tests: processes
     ("python3", "python3"),    // end-to-end tests: small clients and receivers
     ("rsync", "rsync"),        // demo: a backup that leaves the server
+    ("rsyslog", "rsyslogd"),   // tests of sinks: a syslog server
+    ("rsyslog-gnutls", "rsyslogd"), // the same with TLS
     ("util-linux", "unshare"), // end-to-end tests: namespaces of their own
 ];
 

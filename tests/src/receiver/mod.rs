@@ -6,10 +6,10 @@
 //! | `stream` | a syslog receiver on TCP with a script of faults |
 //! | `rsyslog` | rsyslog, as a process of its own |
 //! | `certificates` | an authority for a test |
-//! | `courier` | hands entries over as the agent does, and notes what became of each |
+//! | `delivery` | a ledger in memory, and the agent's own sinks over it |
 
 pub mod certificates;
-pub mod courier;
+pub mod delivery;
 pub mod otlp;
 pub mod rsyslog;
 pub mod stream;

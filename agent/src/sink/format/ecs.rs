@@ -30,7 +30,9 @@ fn document(speaker: &Speaker, entry: &Entry, reading: &Reading) -> Value {
     document.set("ecs.version", VERSION);
     document.set("event.id", speaker.id(entry.index));
     document.set("event.sequence", entry.index);
-    document.set("event.hash", leaf_hash(&entry.record));
+    if !reading.is_shortened() {
+        document.set("event.hash", leaf_hash(&entry.record));
+    }
     document.set("labels.ledger", speaker.origin.as_str());
     event(&mut document, reading);
     host_and_agent(&mut document, reading);

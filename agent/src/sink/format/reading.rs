@@ -111,6 +111,11 @@ impl Reading {
         self.text("/unmapped/homeport/transition").or_else(|| self.text("/unmapped/homeport/event"))
     }
 
+    /// A sink made it out of a longer one: it is not what the ledger holds, and has another hash.
+    pub fn is_shortened(&self) -> bool {
+        self.get("/unmapped/homeport/heartbeat").and_then(Value::as_bool) == Some(true)
+    }
+
     /// Events lost, over all causes; absent when the record does not say.
     pub fn events_lost(&self) -> Option<u64> {
         let losses = self.get("/unmapped/homeport/losses")?.as_array()?;

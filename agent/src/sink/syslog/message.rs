@@ -73,7 +73,7 @@ fn head(
     let mut data = Element::begin(&mut head, &format!("homeport@{}", settings.enterprise));
     data.set("id", Some(&speaker.id(entry.index)));
     data.set("index", Some(&entry.index.to_string()));
-    data.set("leaf", is_shortened.then(|| leaf_hash(&entry.record)).as_deref());
+    data.set("leaf", (is_shortened && !reading.is_shortened()).then(|| leaf_hash(&entry.record)).as_deref());
     data.set("shortened", is_shortened.then_some("yes"));
     data.set("event", reading.event());
     data.set("severity", reading.text("/severity"));
