@@ -23,6 +23,13 @@ pub(crate) const VM: [(&str, &str); 3] = [
     ("wireguard-tools", "wg"), // paths: keys for a tunnel
 ];
 
+/// For `cargo xtask package`.
+pub(crate) const PACKAGE: [(&str, &str); 3] = [
+    ("binutils", "strip"),          // symbols are four fifths of the program
+    ("dpkg-dev", "dpkg-shlibdeps"), // which libraries the program needs
+    ("rpm", "rpmbuild"),            // the other format
+];
+
 /// The compiler for the BPF target and its clippy, of one version.
 pub(crate) const COMPILER: [&str; 3] = ["rustc-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 

@@ -23,7 +23,7 @@ pub enum Kind {
 
 /// The unit of a value; it is part of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Measure {
+pub(super) enum Measure {
     /// A number of things, which the name says.
     Number,
     /// Bytes.

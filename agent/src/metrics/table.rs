@@ -2,13 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{
-    Scrape,
-    family::{
-        Family,
-        Kind::{Counter, Gauge},
-        Measure::{Bytes, Number, Seconds},
-    },
+use super::family::{
+    Family,
+    Kind::{Counter, Gauge},
+    Measure::{Bytes, Number, Seconds},
 };
 use crate::app::snapshot::{FrameRow, InterfaceRow};
 
