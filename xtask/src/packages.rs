@@ -17,8 +17,10 @@ pub(crate) const PROGRAMS: [(&str, &str); 12] = [
 ];
 
 /// For `cargo xtask vm` and the part of it that `ci` runs.
-pub(crate) const VM: [(&str, &str); 3] = [
+pub(crate) const VM: [(&str, &str); 5] = [
     ("kmod", "depmod"), // which modules need which, for a kernel unpacked from its package
+    ("ksmbd-tools", "ksmbd.mountd"), // paths: the half of ksmbd that is not in the kernel
+    ("nvme-cli", "nvme"), // paths: a client of NVMe over TCP
     ("qemu-system-x86", "qemu-system-x86_64"), // other kernels, without hardware support
     ("wireguard-tools", "wg"), // paths: keys for a tunnel
 ];

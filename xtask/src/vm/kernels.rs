@@ -110,9 +110,9 @@ impl Kernel {
             .filter(|release| is_plain(release))
             .max_by_key(|release| numbers(release))
             .with_context(|| format!("no package {prefix}*{FLAVOUR}"))?;
-        // From 6.19 on, image and modules are packages of their own.
+        // From 6.19 on, image, modules and the list of what is built in are packages of their own.
         let mut packages = Vec::new();
-        for part in ["linux-image-", "linux-binary-", "linux-modules-"] {
+        for part in ["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"] {
             let name = format!("{part}{release}{FLAVOUR}");
             if archive.packages(&name)?.contains(&name) {
                 packages.push(name);
