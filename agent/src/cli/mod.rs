@@ -6,6 +6,7 @@ mod coverage;
 mod doctor;
 mod explain;
 mod flows;
+mod generate;
 mod log;
 mod run;
 mod selftest;
@@ -76,9 +77,17 @@ enum Command {
     Selftest(selftest::Args),
     /// Stop counting for good: remove what stopped or killed agents have left in the kernel
     Cleanup(cleanup::Args),
+    /// Make manual pages and shell completions
+    #[command(hide = true)]
+    Generate(generate::Args),
 }
 
 impl Cli {
+    /// Whether the command goes on when nobody reads what it prints. All others end then, without a word.
+    pub const fn outlives_its_reader(&self) -> bool {
+        matches!(self.command, Command::Run(_))
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -94,6 +103,7 @@ impl Cli {
             Command::Coverage(args) => coverage::run(args),
             Command::Selftest(args) => selftest::run(args),
             Command::Cleanup(args) => cleanup::run(args),
+            Command::Generate(args) => generate::run(args),
         }
     }
 }
