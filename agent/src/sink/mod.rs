@@ -18,7 +18,7 @@
 //! | `retry` | when to try again |
 //! | [`status`] | how it is |
 //! | [`deliver`] | what a kind has to do |
-//! | `jsonl`, `webhook` | kinds |
+//! | `jsonl`, `webhook`, `alertmanager` | kinds |
 //! | [`format`] | what a record looks like there |
 //! | [`http`], [`tls`], [`secret`] | how receivers are spoken to |
 //!
@@ -34,6 +34,7 @@ pub mod settings;
 pub mod status;
 pub mod tls;
 
+mod alertmanager;
 mod cursor;
 mod dead_letter;
 mod jsonl;

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    alertmanager,
     cursor::{self, CursorFile},
     dead_letter::DeadLetters,
     format::Speaker,
@@ -244,7 +245,8 @@ async fn begin(worker: Worker, speaker: Speaker) {
     match worker.settings.kind.clone() {
         Kind::Jsonl(jsonl) => worker.run(Jsonl::new(jsonl.path, format, speaker)).await,
         Kind::Webhook(webhook) => worker.run(Webhook::new(webhook, format, speaker, timeout)).await,
-        Kind::Alertmanager(_) | Kind::Otlp(_) | Kind::Syslog(_) => {
+        Kind::Alertmanager(settings) => alertmanager::run(worker, settings, speaker).await,
+        Kind::Otlp(_) | Kind::Syslog(_) => {
             worker.board.failed("this kind is not in this build");
         }
     }
