@@ -53,7 +53,7 @@ struct Extra {
     by_ms: Option<i64>,
     first_sequence: Option<u64>,
     last_sequence: Option<u64>,
-    minimum_index: Option<u64>,
+    first_kept: Option<u64>,
     // Numbers in gaps, lists of objects elsewhere.
     intervals: Option<serde_json::Value>,
     updates: Option<serde_json::Value>,
@@ -86,7 +86,7 @@ impl Facts {
                     records: counts.into_iter().filter_map(count).fold(0, u64::saturating_add),
                 })
             }
-            "retention" => Some(Event::Retention { minimum_index: extra.minimum_index? }),
+            "retention" => Some(Event::Retention { minimum_index: extra.first_kept? }),
             _ => None,
         });
         Self { sequence: Some(sequence), logged: logged_time, event, fault: None }

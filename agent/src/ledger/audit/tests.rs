@@ -249,7 +249,7 @@ fn entries_may_be_removed_from_the_front_only_when_an_entry_says_so() {
     assert_eq!(problems.len(), 1, "{problems:#?}");
     assert!(problems[0].contains("no entry says that they may be"), "{problems:#?}");
     let retention =
-        record(601).replace(r#""schema":1,"#, r#""schema":1,"event":"retention","minimum_index":300,"#);
+        record(601).replace(r#""schema":1,"#, r#""schema":1,"event":"retention","first_kept":300,"#);
     ledger.append(retention.as_bytes());
     ledger.publish();
     assert_eq!(wrong(directory.path(), &ledger.key), [""; 0]);
