@@ -23,7 +23,7 @@ use crate::{
         table::{Flow, TableCounters},
     },
     policy::Verdict,
-    reconcile::{Amount, Explained, InterfaceLedger, attribution::Attribution},
+    reconcile::{Amount, Discards, Explained, InterfaceLedger, attribution::Attribution},
 };
 
 /// Version of everything the control socket says.
@@ -61,6 +61,7 @@ pub struct FlowsSnapshot {
     losses: Vec<LossRow>,
     interfaces: Vec<(u32, Edge)>,
     attribution: Attribution,
+    discards: Option<Discards>,
     slots: (u32, u32),
     sweeps: SweepTimes,
     conditions: Vec<(String, String)>,
@@ -212,7 +213,20 @@ pub struct AttributionRow {
     pub socket: u64,
     pub owned: u64,
     pub unnamed: u64,
+    #[serde(default)]
+    pub discarded: u64,
     pub rest: i64,
+    #[serde(default)]
+    pub discards: Option<DiscardsRow>,
+}
+
+/// What the kernel says it discarded before the edge, since the boot.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct DiscardsRow {
+    pub neighbour_packets: u64,
+    pub neighbour_failures: u64,
+    pub output_packets: u64,
 }
 
 /// Frames with their link header.
@@ -313,6 +327,7 @@ impl App {
                 })
                 .collect(),
             attribution: self.edges.attribution,
+            discards: self.edges.owners.discards(),
             interfaces: self.edges.iter().map(|(index, edge)| (index, edge.clone())).collect(),
             slots: self.probe.slot_use(),
             sweeps: self.sweeps,
@@ -360,12 +375,7 @@ impl FlowsSnapshot {
             totals: volume_row(self.totals.volume),
             losses: self.losses,
             interfaces: self.interfaces.iter().map(|(index, edge)| interface_row(*index, edge)).collect(),
-            attribution: AttributionRow {
-                socket: self.attribution.socket_bytes,
-                owned: self.attribution.owned_bytes,
-                unnamed: self.attribution.unnamed_bytes,
-                rest: self.attribution.rest(),
-            },
+            attribution: attribution_row(self.attribution, self.discards),
             slots: SlotsRow { in_use: self.slots.0, capacity: self.slots.1 },
             sweep: SweepRow {
                 last: sweep_time_row(self.sweeps.last),
@@ -439,6 +449,20 @@ fn owner_row(key: &FlowKey) -> OwnerRow {
         container: text(&owner.workload.container),
         cgroup: text(&owner.workload.cgroup),
         quality: owner.quality.as_str().to_owned(),
+    }
+}
+
+pub(super) fn attribution_row(attribution: Attribution, discards: Option<Discards>) -> AttributionRow {
+    AttributionRow {
+        socket: attribution.socket_bytes,
+        owned: attribution.owned_bytes,
+        unnamed: attribution.unnamed_bytes,
+        discarded: attribution.discarded_bytes,
+        rest: attribution.rest(),
+        discards: discards.map(|discards| {
+            let Discards { neighbour_packets, neighbour_failures, output_packets } = discards;
+            DiscardsRow { neighbour_packets, neighbour_failures, output_packets }
+        }),
     }
 }
 

@@ -50,6 +50,8 @@ impl App {
             self.watch.rest = self.edges.attribution.rest();
             return;
         }
+        // The bytes of the gap are told by the finding about it.
+        self.edges.owners.begin_again();
         // An interface that is gone has nothing that could be attached again.
         if attachments.iter().any(is_gone_from_interface) {
             self.follow_links(links).await;
@@ -61,7 +63,7 @@ impl App {
             let subject = subject(&repair);
             tracing::warn!(
                 program = repair.program.name,
-                place = &**subject.place(),
+                place = subject.place(),
                 was = ?repair.was,
                 failure = repair.failure,
                 "a program was not attached as it should be"
@@ -95,6 +97,7 @@ impl App {
     fn settle_socket_ledger(&mut self) {
         let Some(settling) = &mut self.watch.settling else { return };
         settling.sweeps += 1;
+        self.edges.owners.begin_again();
         if settling.sweeps < SETTLE_SWEEPS {
             return;
         }

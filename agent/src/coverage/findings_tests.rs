@@ -1,5 +1,5 @@
 use super::*;
-use crate::reconcile::{Amount, Difference};
+use crate::reconcile::{Amount, Difference, Discards};
 
 fn findings() -> Findings {
     Findings::new(Identity { host: "h".into(), boot: "b".into() })
@@ -96,4 +96,28 @@ fn an_attachment_that_vanished_is_told_once_and_ends_with_the_bytes_of_the_gap()
     assert_eq!((gap.from, gap.to, gap.unobserved_bytes), (from, Some(later), Some(4711)));
     assert_eq!(gap.failure.as_deref(), Some("still not"));
     assert_eq!(findings.repaired(&subject, later, None), None);
+}
+
+#[test]
+fn what_the_kernel_discarded_is_information_and_what_nobody_explains_is_not() {
+    let discards = Discards { neighbour_packets: 3, ..Discards::default() };
+    let discarded = OwnersReport { discarded: Some((1 << 30, discards)), ..OwnersReport::default() };
+    let unsent = OwnersReport { unsent: Some(20_000), ..OwnersReport::default() };
+    let unattributed = OwnersReport { unattributed: Some(1 << 20), ..OwnersReport::default() };
+    let cases = [
+        (discarded, "discarded", Level::Informational, -(1 << 30), false),
+        (unsent, "unsent", Level::Low, -20_000, true),
+        (unattributed, "unattributed", Level::High, 1 << 20, true),
+    ];
+    let mut findings = findings();
+    for (report, word, level, bytes, is_alert) in cases {
+        let opened = findings.owners(&report, SPAN);
+        let [transition @ Transition::Open(episode)] = opened.as_slice() else { panic!("{opened:?}") };
+        assert_eq!((episode.subject.as_str(), episode.level, episode.unseen.bytes), (word, level, bytes));
+        assert_eq!(transition.is_alert(), is_alert, "{word}");
+    }
+    assert_eq!(findings.interface_gone("host"), [], "an interface of that name is something else");
+    let updated = findings.owners(&discarded, SPAN);
+    let [Transition::Update(episode, "doubled")] = updated.as_slice() else { panic!("{updated:?}") };
+    assert_eq!(episode.unseen.discards, Some(discards.plus(&discards)));
 }

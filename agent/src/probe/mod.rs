@@ -16,6 +16,7 @@
 //! | `baselines` | what has been read of each slot, for the agent after this one |
 //! | `drain` | maps of another layout, read for the last time |
 //! | `frames` | counters of interfaces |
+//! | `discards` | what the kernel says it discarded on the way out |
 //! | `rings` | events |
 //! | `known` | destinations the programs are silent about |
 //! | `namespace` | the agent's own network namespace |
@@ -27,6 +28,7 @@
 mod baselines;
 pub mod btf;
 mod cleanup;
+pub mod discards;
 mod drain;
 pub mod edge;
 mod error;

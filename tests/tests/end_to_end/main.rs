@@ -7,6 +7,7 @@ mod approved;
 mod bad_input;
 mod coverage;
 mod database;
+mod discards;
 mod episode;
 mod latency;
 mod load;
