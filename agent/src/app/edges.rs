@@ -58,6 +58,9 @@ pub(super) struct SavedEdge {
     since: WallTime,
     nic_first: Counters,
     pub(super) nic: Counters,
+    /// What `tc` had counted when the second identity was last added to.
+    #[serde(default)]
+    seen: Option<Seen>,
     ledger: Option<InterfaceLedger>,
 }
 
@@ -152,6 +155,8 @@ pub(super) struct Edges {
     former: HashMap<Arc<str>, KernelTime>,
     /// Interfaces of an agent before this one, until they are attached.
     earlier: Vec<SavedEdge>,
+    /// The last commit of that agent.
+    last_committed: KernelTime,
 }
 
 /// Names of interfaces that are gone which are remembered.
@@ -183,6 +188,7 @@ impl Edges {
             since: edge.since,
             nic_first: edge.nic_first,
             nic: edge.nic,
+            seen: Some(edge.seen),
             ledger: edge.ledger.clone(),
         });
         SavedEdges {
@@ -197,8 +203,14 @@ impl Edges {
     }
 
     /// Goes on with what an agent before this one knew.
-    pub(super) fn restore(&mut self, saved: SavedEdges, destinations: HashMap<IpAddr, Destination>) {
+    pub(super) fn restore(
+        &mut self,
+        saved: SavedEdges,
+        destinations: HashMap<IpAddr, Destination>,
+        committed: KernelTime,
+    ) {
         self.earlier = saved.edges;
+        self.last_committed = committed;
         self.attribution = saved.attribution;
         self.attribution_at_minute = saved.attribution_at_minute;
         self.destinations = destinations;
@@ -406,6 +418,15 @@ impl App {
             edge.index == link.index && *edge.name == *link.name && edge.nic.bytes <= counters.bytes
         });
         let earlier = earlier.map(|idx| self.edges.earlier.swap_remove(idx));
+        let mut appeared_after = self.edges.listed.get(&link.index).copied().flatten();
+        if earlier.is_none()
+            && let Some(idx) = self.edges.earlier.iter().position(|edge| *edge.name == *link.name)
+        {
+            // Made again while no agent was there: what left before now was seen by nobody but its card.
+            let SavedEdge { name, .. } = self.edges.earlier.swap_remove(idx);
+            self.edges.former.insert(name, self.edges.last_committed);
+            appeared_after = Some(self.edges.last_committed);
+        }
         tracing::info!(interface = link.name, index = link.index, reason, "counting frames at the edge");
         self.edges.attached.insert(
             link.index,
@@ -413,11 +434,12 @@ impl App {
                 name: link.name.as_str().into(),
                 since: earlier.as_ref().map_or_else(WallTime::now, |edge| edge.since),
                 looked_at: KernelTime::now(),
-                appeared_after: self.edges.listed.get(&link.index).copied().flatten(),
+                appeared_after,
                 ethernet: link.ethernet,
                 nic_first: earlier.as_ref().map_or(counters, |edge| edge.nic_first),
                 nic: counters,
-                seen: self.seen(link.index),
+                // What was sent without an agent belongs to the second identity, too.
+                seen: earlier.as_ref().and_then(|edge| edge.seen).unwrap_or_else(|| self.seen(link.index)),
                 ledger: earlier.and_then(|edge| edge.ledger),
             },
         );
