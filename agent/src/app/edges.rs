@@ -178,6 +178,8 @@ pub(super) struct Edges {
     former: HashMap<Arc<str>, KernelTime>,
     /// Interfaces of an agent before this one, until they are attached.
     earlier: Vec<SavedEdge>,
+    /// The last commit of that agent.
+    last_committed: KernelTime,
 }
 
 /// Names of interfaces that are gone which are remembered.
@@ -227,8 +229,14 @@ impl Edges {
     }
 
     /// Goes on with what an agent before this one knew.
-    pub(super) fn restore(&mut self, saved: SavedEdges, destinations: HashMap<IpAddr, Destination>) {
+    pub(super) fn restore(
+        &mut self,
+        saved: SavedEdges,
+        destinations: HashMap<IpAddr, Destination>,
+        committed: KernelTime,
+    ) {
         self.earlier = saved.edges;
+        self.last_committed = committed;
         self.attribution = saved.attribution;
         self.attribution_at_minute = saved.attribution_at_minute;
         self.owners = saved.owners;
@@ -472,6 +480,15 @@ impl App {
         if seen_earlier.is_none() {
             self.edges.owners.begin_again();
         }
+        let mut appeared_after = self.edges.listed.get(&link.index).copied().flatten();
+        if earlier.is_none()
+            && let Some(idx) = self.edges.earlier.iter().position(|edge| *edge.name == *link.name)
+        {
+            // Made again while no agent was there: what left before now was seen by nobody but its card.
+            let SavedEdge { name, .. } = self.edges.earlier.swap_remove(idx);
+            self.edges.former.insert(name, self.edges.last_committed);
+            appeared_after = Some(self.edges.last_committed);
+        }
         tracing::info!(interface = link.name, index = link.index, reason, "counting frames at the edge");
         self.edges.attached.insert(
             link.index,
@@ -479,7 +496,7 @@ impl App {
                 name: link.name.as_str().into(),
                 since: earlier.as_ref().map_or_else(WallTime::now, |edge| edge.since),
                 looked_at: KernelTime::now(),
-                appeared_after: self.edges.listed.get(&link.index).copied().flatten(),
+                appeared_after,
                 ethernet: link.ethernet,
                 nic_first: earlier.as_ref().map_or(counters, |edge| edge.nic_first),
                 nic: counters,

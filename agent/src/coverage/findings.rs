@@ -7,10 +7,12 @@
 //! | an attachment that vanished | somebody detached it, or what it was attached to is gone | never | it is attached again, and the bytes of the gap are known |
 //! | an interface that was made again or renamed | at once | never | at once |
 //!
-//! One episode per subject: a host that leaks all day is one finding that grows.
+//! One episode per subject: a host that leaks all day is one finding that grows, whatever happens to the agent. What is
+//! open when it ends is taken up by the next one ([`Findings::restore`]).
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -28,7 +30,7 @@ const HIGH_BYTES: u64 = 1 << 20;
 const CRITICAL_BYTES: u64 = 1 << 30;
 
 /// What an episode is about; there is one at a time for each.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Subject {
     /// The card of this interface sent what we did not see.
     Bypass {
@@ -49,16 +51,16 @@ pub enum Subject {
     /// A program is not attached any more.
     Detached {
         /// The program.
-        program: &'static str,
+        program: Arc<str>,
         /// Where it was attached: an interface, a cgroup, or `kernel`.
         place: Arc<str>,
         /// What it is for.
-        purpose: &'static str,
+        purpose: Arc<str>,
     },
     /// The pin that lets a program go on without the agent was removed.
     Unpinned {
         /// The program.
-        program: &'static str,
+        program: Arc<str>,
         /// Where it is attached.
         place: Arc<str>,
     },
@@ -111,7 +113,7 @@ impl Subject {
     }
 
     /// The program concerned.
-    pub const fn program(&self) -> Option<&'static str> {
+    pub const fn program(&self) -> Option<&Arc<str>> {
         match self {
             Self::Detached { program, .. } | Self::Unpinned { program, .. } => Some(program),
             Self::Bypass { .. }
@@ -166,7 +168,7 @@ impl Subject {
 }
 
 /// The bytes of an episode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unseen {
     /// Frame bytes, signed as in the residual: positive bytes left past us.
     pub bytes: i64,
@@ -222,7 +224,7 @@ impl Added {
 }
 
 /// Time in which something was not watched.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// Last seen as it should be.
     pub from: KernelTime,
@@ -235,7 +237,7 @@ pub struct Gap {
 }
 
 /// A finding with a life.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Episode {
     /// Stable and unique: 32 hexadecimal digits.
     pub id: Arc<str>,
@@ -300,6 +302,16 @@ impl Findings {
     /// Episodes that are open.
     pub fn open(&self) -> impl Iterator<Item = &Episode> {
         self.open.values()
+    }
+
+    /// What the next agent must know to go on with what is open.
+    pub fn snapshot(&self) -> Vec<&Episode> {
+        self.open.values().collect()
+    }
+
+    /// Goes on with what was open when an agent before this one ended.
+    pub fn restore(&mut self, open: Vec<Episode>) {
+        self.open = open.into_iter().map(|episode| (episode.subject.clone(), episode)).collect();
     }
 
     /// An interval of an interface has ended, with or without something that nothing explains.
@@ -477,7 +489,7 @@ impl Findings {
             &self.identity.boot,
             subject.as_str(),
             subject.place(),
-            subject.program().unwrap_or(""),
+            subject.program().map_or("", |program| &**program),
         ] {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
@@ -505,7 +517,7 @@ const fn concerns(subject: &Subject, comparison: &Comparison) -> bool {
 }
 
 /// How bad it is. What is missing did not leave, so it is never worse than medium.
-const fn level(subject: &Subject, bytes: u64) -> Level {
+fn level(subject: &Subject, bytes: u64) -> Level {
     match subject {
         Subject::Bypass { .. } if bytes >= CRITICAL_BYTES => Level::Critical,
         Subject::Bypass { .. } if bytes >= HIGH_BYTES => Level::High,
@@ -518,8 +530,8 @@ const fn level(subject: &Subject, bytes: u64) -> Level {
         Subject::Unattributed if bytes >= HIGH_BYTES => Level::High,
         Subject::Unattributed => Level::Medium,
         // Without these nothing adds up; without others names are missing.
-        Subject::Detached { program, .. } => match program.as_bytes() {
-            b"account_egress" | b"frames_ethernet" | b"frames_raw" => Level::High,
+        Subject::Detached { program, .. } => match &**program {
+            "account_egress" | "frames_ethernet" | "frames_raw" => Level::High,
             _ => Level::Medium,
         },
         Subject::Unpinned { .. } => Level::Medium,

@@ -10,6 +10,7 @@
 //! | `load` | the object file into the kernel |
 //! | `pins` | where maps and links stay while no agent runs |
 //! | `hooks` | programs on their hooks: attached, handed over, looked after |
+//! | `qdisc` | what filters hang on before Linux 6.6 |
 //! | `cleanup` | the end of counting: nothing stays behind |
 //! | `slots` | readings of the counters, and how slots are taken back |
 //! | `reclaim` | when they are, if they only fell silent |
@@ -41,6 +42,7 @@ mod memlock;
 mod namespace;
 mod pins;
 pub mod programs;
+mod qdisc;
 mod reclaim;
 mod rings;
 mod slots;
@@ -369,6 +371,11 @@ impl Probe {
     /// second.
     pub fn attachments(&mut self) -> Vec<Attachment> {
         self.hooks.attachments(&mut self.ebpf)
+    }
+
+    /// What an earlier agent had attached and was detached when this one came, which has attached it again.
+    pub fn take_vanished(&mut self) -> Vec<(&'static Program, At)> {
+        self.hooks.take_vanished()
     }
 
     /// Attaches and pins again what [`Self::attachments`] would not call attached. An interface that is gone cannot

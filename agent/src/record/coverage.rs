@@ -61,7 +61,7 @@ pub struct Extra {
     pub place: String,
     /// The program concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub program: Option<&'static str>,
+    pub program: Option<String>,
     /// What left past us or is missing.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub residual: Option<ResidualExtra>,
@@ -179,7 +179,7 @@ pub fn coverage(context: &Context<'_>, transition: &Transition) -> Record {
                 transition_reason: reason,
                 updates: episode.n_updates,
                 place: episode.subject.place().to_string(),
-                program: episode.subject.program(),
+                program: episode.subject.program().map(|program| program.to_string()),
                 residual: episode.gap.is_none().then_some(ResidualExtra {
                     residual_bytes: episode.unseen.bytes,
                     certain_bytes: episode.unseen.certain_bytes,
