@@ -40,7 +40,8 @@ async fn every_shape_of_record_arrives_with_its_names_and_its_evidence() {
     for compression in [Compression::None, Compression::Gzip] {
         let receiver = Receiver::start([]).await.expect("a receiver");
         let entries = ledger(shapes().expect("shapes").len()).expect("a ledger");
-        let delivery = Delivery::begin(entries.clone(), kind(&receiver, compression), 100, PATIENT).expect("a sink");
+        let delivery =
+            Delivery::begin(entries.clone(), kind(&receiver, compression), 100, PATIENT).expect("a sink");
         delivery.complete().await.expect("all of it");
 
         let requests = receiver.requests();
@@ -84,10 +85,12 @@ async fn every_shape_of_record_arrives_with_its_names_and_its_evidence() {
 async fn a_finding_has_the_frozen_names() {
     let receiver = Receiver::start([]).await.expect("a receiver");
     let entries = ledger(shapes().expect("shapes").len()).expect("a ledger");
-    let delivery = Delivery::begin(entries, kind(&receiver, Compression::Gzip), 100, PATIENT).expect("a sink");
+    let delivery =
+        Delivery::begin(entries, kind(&receiver, Compression::Gzip), 100, PATIENT).expect("a sink");
     delivery.complete().await.expect("all of it");
     let records = receiver.accepted();
-    let open = |record: &&_| text(attribute(record_attributes(record), "egress.event")).as_deref() == Some("open");
+    let open =
+        |record: &&_| text(attribute(record_attributes(record), "egress.event")).as_deref() == Some("open");
     let finding = records
         .iter()
         .filter(|record| record.event_name == "egress.violation")
@@ -122,7 +125,9 @@ async fn a_finding_has_the_frozen_names() {
     assert_eq!(attribute(&finding.attributes, "network.io.direction"), None);
 }
 
-fn record_attributes(record: &homeport_tests::receiver::otlp::LogRecord) -> &[homeport_tests::receiver::otlp::KeyValue] {
+fn record_attributes(
+    record: &homeport_tests::receiver::otlp::LogRecord,
+) -> &[homeport_tests::receiver::otlp::KeyValue] {
     &record.attributes
 }
 
@@ -147,7 +152,8 @@ async fn nothing_is_lost_when_the_receiver_fails_in_every_way_that_passes() {
     let faults = script.iter().filter(|play| !matches!(play, Play::Accept | Play::AcceptLate(_))).count();
     let receiver = Receiver::start(script).await.expect("a receiver");
     let entries = ledger(100).expect("a ledger");
-    let delivery = Delivery::begin(entries, kind(&receiver, Compression::Gzip), 10, Duration::from_secs(3)).expect("a sink");
+    let delivery = Delivery::begin(entries, kind(&receiver, Compression::Gzip), 10, Duration::from_secs(3))
+        .expect("a sink");
     let row = delivery.complete().await.expect("all of it");
     check_complete(&received(&receiver), 100, &BTreeSet::new()).expect("at least once, in order");
     assert_eq!(delivery.dead().expect("letters"), []);
@@ -177,7 +183,8 @@ async fn what_must_not_be_tried_again_is_not() {
         let receiver = Receiver::start([]).await.expect("a receiver");
         receiver.otherwise(Play::Status(status, ""));
         let entries = ledger(4).expect("a ledger");
-        let delivery = Delivery::begin(entries.clone(), kind(&receiver, Compression::None), 1, PATIENT).expect("a sink");
+        let delivery =
+            Delivery::begin(entries.clone(), kind(&receiver, Compression::None), 1, PATIENT).expect("a sink");
         let row = delivery.complete().await.expect("all of it");
         assert_eq!((row.retries, row.dead_letters), (0, 4), "{status}: {row:?}");
         assert_eq!(receiver.requests().len(), 4, "{status}: one request for each");
@@ -199,7 +206,11 @@ async fn one_record_that_is_refused_takes_no_other_with_it() {
     delivery.complete().await.expect("all of it");
     let dead = delivery.dead().expect("letters");
     assert_eq!(dead.iter().map(|dead| dead.index).collect::<Vec<_>>(), [33]);
-    assert!(dead[0].reason.contains("400") && dead[0].reason.contains("cannot read this"), "{}", dead[0].reason);
+    assert!(
+        dead[0].reason.contains("400") && dead[0].reason.contains("cannot read this"),
+        "{}",
+        dead[0].reason
+    );
     check_complete(&received(&receiver), 64, &[33].into()).expect("all others, in order");
     assert_eq!(most_often(&received(&receiver)), 1);
 }
@@ -209,7 +220,8 @@ async fn requests_too_large_for_the_receiver_become_smaller() {
     let receiver = Receiver::start([]).await.expect("a receiver");
     receiver.otherwise(Play::AtMost(3));
     let delivery =
-        Delivery::begin(ledger(100).expect("a ledger"), kind(&receiver, Compression::None), 64, PATIENT).expect("a sink");
+        Delivery::begin(ledger(100).expect("a ledger"), kind(&receiver, Compression::None), 64, PATIENT)
+            .expect("a sink");
     delivery.complete().await.expect("all of it");
     assert_eq!(delivery.dead().expect("letters"), []);
     check_complete(&received(&receiver), 100, &BTreeSet::new()).expect("all of it, in order");
@@ -221,7 +233,8 @@ async fn a_partial_success_goes_to_the_dead_letter_file_with_its_number_and_is_n
     let script = [Play::Accept, Play::Partial(2, "log too old"), Play::Partial(0, "a warning"), Play::Accept];
     let receiver = Receiver::start(script).await.expect("a receiver");
     let delivery =
-        Delivery::begin(ledger(40).expect("a ledger"), kind(&receiver, Compression::None), 10, PATIENT).expect("a sink");
+        Delivery::begin(ledger(40).expect("a ledger"), kind(&receiver, Compression::None), 10, PATIENT)
+            .expect("a sink");
     let row = delivery.complete().await.expect("all of it");
     assert_eq!((row.retries, receiver.requests().len()), (0, 4), "{row:?}");
     let dead = delivery.dead().expect("letters");
@@ -229,9 +242,11 @@ async fn a_partial_success_goes_to_the_dead_letter_file_with_its_number_and_is_n
     let reason = "the receiver rejected 2 of 10 records, it does not say which: log too old";
     assert!(dead.iter().all(|dead| dead.reason == reason), "{dead:?}");
 
-    let receiver = Receiver::start([Play::Accept, Play::Partial(1, "log too old")]).await.expect("a receiver");
+    let receiver =
+        Receiver::start([Play::Accept, Play::Partial(1, "log too old")]).await.expect("a receiver");
     let delivery =
-        Delivery::begin(ledger(4).expect("a ledger"), kind(&receiver, Compression::None), 1, PATIENT).expect("a sink");
+        Delivery::begin(ledger(4).expect("a ledger"), kind(&receiver, Compression::None), 1, PATIENT)
+            .expect("a sink");
     delivery.complete().await.expect("all of it");
     let dead = delivery.dead().expect("letters");
     assert_eq!(dead.len(), 1, "batches of one make it exact");
@@ -243,7 +258,8 @@ async fn a_partial_success_goes_to_the_dead_letter_file_with_its_number_and_is_n
 async fn a_receiver_too_slow_for_a_whole_batch_gets_less_at_once() {
     let receiver = Receiver::start([Play::Hang, Play::Hang]).await.expect("a receiver");
     let delivery =
-        Delivery::begin(ledger(64).expect("a ledger"), kind(&receiver, Compression::None), 64, TIMEOUT).expect("a sink");
+        Delivery::begin(ledger(64).expect("a ledger"), kind(&receiver, Compression::None), 64, TIMEOUT)
+            .expect("a sink");
     delivery.complete().await.expect("all of it");
     let sizes: Vec<usize> = receiver
         .requests()
