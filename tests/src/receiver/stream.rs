@@ -141,7 +141,8 @@ async fn perform(mut stream: TcpStream, play: Play, state: &Mutex<State>) -> Res
     let mut read = 0;
     while read < most {
         // A sender that gives up is no fault.
-        let Ok(count) = stream.read(&mut buffer).await else { return Ok(()) };
+        let room = piece.min(most - read);
+        let Ok(count) = stream.read(&mut buffer[..room]).await else { return Ok(()) };
         if count == 0 {
             if play == Play::Keep {
                 std::future::pending::<()>().await;
@@ -155,7 +156,7 @@ async fn perform(mut stream: TcpStream, play: Play, state: &Mutex<State>) -> Res
         }
         tokio::time::sleep(wait).await;
     }
-    if play == Play::Read { Ok(()) } else { until_more(&stream).await }
+    until_more(&stream).await
 }
 
 /// Whoever dies leaves something unread: that is what makes the kernel reset the connection.
