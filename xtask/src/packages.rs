@@ -1,18 +1,19 @@
 //! Debian packages, and what each is for.
 
 /// For every build and test, with the file it brings when it is a program (checked on other systems).
-pub(crate) const PROGRAMS: [(&str, &str); 12] = [
-    ("g++", "g++"),            // C and C++ parts of crates: zstd, libFuzzer
-    ("curl", "curl"),          // end-to-end tests: HTTP clients and servers
-    ("ethtool", "ethtool"),    // end-to-end tests: segmentation offload on and off
-    ("iperf3", "iperf3"),      // end-to-end tests and bench: bulk traffic
-    ("iproute2", "ip"),        // end-to-end tests: network namespaces
-    ("iputils-ping", "ping"),  // end-to-end tests: ICMP
-    ("nftables", "nft"),       // end-to-end tests and bench: rules beside the agent
-    ("openssl", "openssl"),    // end-to-end tests: certificates
-    ("procps", "ps"),          // end-to-end tests: processes
-    ("python3", "python3"),    // end-to-end tests: small clients and receivers
-    ("rsync", "rsync"),        // demo: a backup that leaves the server
+pub(crate) const PROGRAMS: [(&str, &str); 13] = [
+    ("g++", "g++"),           // C and C++ parts of crates: zstd, libFuzzer
+    ("curl", "curl"),         // end-to-end tests: HTTP clients and servers
+    ("ethtool", "ethtool"),   // end-to-end tests: segmentation offload on and off
+    ("iperf3", "iperf3"),     // end-to-end tests and bench: bulk traffic
+    ("iproute2", "ip"),       // end-to-end tests: network namespaces
+    ("iputils-ping", "ping"), // end-to-end tests: ICMP
+    ("nftables", "nft"),      // end-to-end tests and bench: rules beside the agent
+    ("openssl", "openssl"),   // end-to-end tests: certificates
+    ("procps", "ps"),         // end-to-end tests: processes
+    ("prometheus-alertmanager", "prometheus-alertmanager"), // delivery tests: a receiver of alerts
+    ("python3", "python3"),   // end-to-end tests: small clients and receivers
+    ("rsync", "rsync"),       // demo: a backup that leaves the server
     ("util-linux", "unshare"), // end-to-end tests: namespaces of their own
 ];
 
