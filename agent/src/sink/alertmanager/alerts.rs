@@ -490,7 +490,7 @@ mod tests {
         let close = changed(BYPASS, |record| record["activity_id"] = 3.into());
         take(&mut before, &[&close]);
         let mut after = Alerts::restore(rules(), before.snapshot());
-        assert_eq!(after.news(None, at(NOW)), before.to_send(None, at(NOW)));
+        assert_eq!(after.news(None, at(NOW)), before.news(None, at(NOW)));
         assert_eq!(after.news(Some(0), at(NOW)).len(), 2);
         let mut none = Alerts::restore(rules(), json!({ "episodes": 7 }));
         assert_eq!(none.news(None, at(NOW)), []);
