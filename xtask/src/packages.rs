@@ -18,10 +18,23 @@ pub(crate) const PROGRAMS: [(&str, &str); 13] = [
 ];
 
 /// For `cargo xtask vm` and the part of it that `ci` runs.
-pub(crate) const VM: [(&str, &str); 3] = [
+pub(crate) const VM: [(&str, &str); 2] = [
     ("kmod", "depmod"), // which modules need which, for a kernel unpacked from its package
     ("qemu-system-x86", "qemu-system-x86_64"), // other kernels, without hardware support
-    ("wireguard-tools", "wg"), // paths: keys for a tunnel
+];
+
+/// For paths that the short selection leaves out.
+pub(crate) const VM_PATHS: [(&str, &str); 3] = [
+    ("ksmbd-tools", "ksmbd.mountd"), // the half of ksmbd that is not in the kernel
+    ("nvme-cli", "nvme"),            // a client of NVMe over TCP
+    ("wireguard-tools", "wg"),       // keys for a tunnel
+];
+
+/// For `cargo xtask package`.
+pub(crate) const PACKAGE: [(&str, &str); 3] = [
+    ("binutils", "strip"),          // symbols are four fifths of the program
+    ("dpkg-dev", "dpkg-shlibdeps"), // which libraries the program needs
+    ("rpm", "rpmbuild"),            // the other format
 ];
 
 /// The compiler for the BPF target and its clippy, of one version.

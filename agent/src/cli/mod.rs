@@ -6,6 +6,7 @@ mod coverage;
 mod doctor;
 mod explain;
 mod flows;
+mod generate;
 mod ledger;
 mod log;
 mod run;
@@ -83,9 +84,17 @@ enum Command {
     Witness(witness::Args),
     /// Stop counting for good: remove what stopped or killed agents have left in the kernel
     Cleanup(cleanup::Args),
+    /// Make manual pages and shell completions
+    #[command(hide = true)]
+    Generate(generate::Args),
 }
 
 impl Cli {
+    /// Whether the command goes on when nobody reads what it prints. All others end then, without a word.
+    pub const fn outlives_its_reader(&self) -> bool {
+        matches!(self.command, Command::Run(_) | Command::Witness(_))
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -103,6 +112,7 @@ impl Cli {
             Command::Ledger(args) => ledger::run(args),
             Command::Witness(args) => witness::run(args),
             Command::Cleanup(args) => cleanup::run(args),
+            Command::Generate(args) => generate::run(args),
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`records`], [`limits`], [`agent`] | one section each: its type, its default, its checks |
+//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`records`], `sink`, [`limits`], [`agent`] | one section each: its type, its default, its checks |
 //! | `keys` | every key with type, default and meaning: what the reader knows and the documentation shows |
 //! | `reader`, `values` | from the tree to typed values |
 //! | [`fault`], `report` | what is wrong, and where |
@@ -21,7 +21,7 @@ use std::{collections::BTreeSet, fs, io::Read as _, path::Path, sync::Arc};
 
 use toml::de::DeTable;
 
-use crate::{clock::WallTime, policy::PolicySet};
+use crate::{clock::WallTime, policy::PolicySet, sink::SinkSettings};
 
 pub mod fault;
 pub mod host;
@@ -37,6 +37,7 @@ pub mod alert;
 pub mod limits;
 pub mod records;
 mod selftest;
+mod sink;
 
 mod keys;
 mod reader;
@@ -88,6 +89,8 @@ pub struct Config {
     pub alert: Alert,
     /// Where records go.
     pub records: Records,
+    /// Where records are delivered.
+    pub sinks: Vec<SinkSettings>,
     /// How the agent tests itself.
     pub selftest: SelfTest,
     /// How much is kept at once.
@@ -161,6 +164,7 @@ fn read(report: &mut Report<'_>, mut root: Section<'_>, now: WallTime) -> Config
 
     let alert = alert::read(report, &mut root);
     let records = records::read(report, &mut root);
+    let sinks = sink::read(report, &mut root);
     let selftest = selftest::read(report, &mut root);
     let limits = limits::read(report, &mut root);
     let agent = agent::read(report, &mut root);
@@ -168,7 +172,7 @@ fn read(report: &mut Report<'_>, mut root: Section<'_>, now: WallTime) -> Config
 
     let geography = geo::statements(&geo).into_iter().chain(site::statements(&sites, &overrides)).collect();
     let policies = PolicySet::new(asked_first, default, exceptions, geography);
-    Config { host, geo, sites, overrides, policies, alert, records, selftest, limits, agent }
+    Config { host, geo, sites, overrides, policies, alert, records, sinks, selftest, limits, agent }
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
