@@ -13,6 +13,7 @@
 //! | `agent` | starts, asks and stops the agent |
 //! | `database` | a country database that is read in no time |
 //! | `flows` | what `homeport flows --json` prints |
+//! | `ledger` | a ledger as an outsider reads it |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
 //! | `scene` | a lab with an agent, and the comparison with the network card |
 //! | `campaign` | long runs with figures, and their short versions for the tests |
@@ -26,6 +27,7 @@ pub mod database;
 pub mod flows;
 pub mod kernel;
 pub mod lab;
+pub mod ledger;
 pub mod links;
 pub mod patience;
 pub mod pins;

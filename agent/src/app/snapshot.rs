@@ -22,6 +22,7 @@ use crate::{
         class::{Class, OwnerClass, Tally},
         table::{Flow, TableCounters},
     },
+    ledger,
     policy::Verdict,
     reconcile::{Amount, Explained, InterfaceLedger, attribution::Attribution},
 };
@@ -63,6 +64,7 @@ pub struct FlowsSnapshot {
     slots: (u32, u32),
     sweeps: SweepTimes,
     conditions: Vec<(String, String)>,
+    ledger: Option<ledger::Status>,
 }
 
 /// Answer to `flows`.
@@ -86,6 +88,8 @@ pub struct FlowsView {
     pub slots: SlotsRow,
     pub sweep: SweepRow,
     pub degraded: Vec<ConditionRow>,
+    #[serde(default)]
+    pub ledger: Option<LedgerRow>,
 }
 
 /// One flow.
@@ -256,6 +260,21 @@ pub struct SweepTimeRow {
     pub processor_us: u64,
 }
 
+/// The ledger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct LedgerRow {
+    pub origin: String,
+    pub verifier_key: String,
+    pub size: u64,
+    pub first: u64,
+    pub bytes: u64,
+    pub checkpoint_size: u64,
+    pub checkpoint_time: Option<String>,
+    pub fault: Option<String>,
+    pub damage: Option<String>,
+}
+
 /// A part that does not do what it promises.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
@@ -313,7 +332,22 @@ impl App {
             slots: self.probe.slot_use(),
             sweeps: self.sweeps,
             conditions: self.conditions.iter().map(|(part, reason)| (part.clone(), reason.clone())).collect(),
+            ledger: self.ledger.as_ref().map(ledger::Ledger::status),
         }
+    }
+}
+
+fn ledger_row(status: ledger::Status) -> LedgerRow {
+    LedgerRow {
+        origin: status.origin,
+        verifier_key: status.verifier_key,
+        size: status.size,
+        first: status.first,
+        bytes: status.bytes,
+        checkpoint_size: status.checkpoint_size,
+        checkpoint_time: status.checkpoint_time.map(|time| time.to_string()),
+        fault: status.fault,
+        damage: status.damage,
     }
 }
 
@@ -372,6 +406,7 @@ impl FlowsSnapshot {
                 .into_iter()
                 .map(|(part, reason)| ConditionRow { part, reason })
                 .collect(),
+            ledger: self.ledger.map(ledger_row),
         }
     }
 }

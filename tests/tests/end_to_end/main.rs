@@ -9,6 +9,7 @@ mod coverage;
 mod database;
 mod episode;
 mod latency;
+mod ledger;
 mod load;
 mod older;
 mod output;

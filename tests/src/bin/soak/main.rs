@@ -4,6 +4,7 @@
 //! is not zero when a promise was broken.
 
 mod flows;
+mod ledger;
 mod restart;
 
 use std::{process::ExitCode, time::Instant};
@@ -26,6 +27,8 @@ struct Args {
 enum Campaign {
     /// Very many flows at once, and very many one after the other
     Flows(flows::Args),
+    /// Kills at random moments while the ledger is written as fast as the disk lets it
+    Ledger(ledger::Args),
     /// Kills, stops, upgrades and changes of size at random moments under four transfers
     Restart(restart::Args),
 }
@@ -52,6 +55,7 @@ fn run(campaign: &Campaign, seed: u64) -> Result<Report> {
     let progress = Progress::on_terminal();
     match campaign {
         Campaign::Flows(args) => homeport_tests::campaign::flows::run(&args.plan(seed), progress),
+        Campaign::Ledger(args) => homeport_tests::campaign::ledger::run(&args.plan(seed), progress),
         Campaign::Restart(args) => homeport_tests::campaign::restart::run(&args.plan(seed), progress),
     }
 }
