@@ -27,6 +27,7 @@ pub mod flows;
 pub mod kernel;
 pub mod lab;
 pub mod links;
+pub mod page;
 pub mod patience;
 pub mod pins;
 pub mod records;

@@ -7,7 +7,7 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`records`], [`limits`], [`agent`] | one section each: its type, its default, its checks |
+//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`records`], [`page`], [`limits`], [`agent`] | one section each: its type, its default, its checks |
 //! | `keys` | every key with type, default and meaning: what the reader knows and the documentation shows |
 //! | `reader`, `values` | from the tree to typed values |
 //! | [`fault`], `report` | what is wrong, and where |
@@ -35,6 +35,7 @@ mod policy;
 pub mod agent;
 pub mod alert;
 pub mod limits;
+pub mod page;
 pub mod records;
 mod selftest;
 
@@ -57,6 +58,7 @@ pub use self::{
     geo::Geo,
     host::{Host, Namespaces},
     limits::Limits,
+    page::{Page, PageTls},
     records::Records,
     reference::{configuration_page, reference},
     selftest::SelfTest,
@@ -90,6 +92,8 @@ pub struct Config {
     pub records: Records,
     /// How the agent tests itself.
     pub selftest: SelfTest,
+    /// The status page.
+    pub page: Page,
     /// How much is kept at once.
     pub limits: Limits,
     /// The agent's own files.
@@ -162,13 +166,14 @@ fn read(report: &mut Report<'_>, mut root: Section<'_>, now: WallTime) -> Config
     let alert = alert::read(report, &mut root);
     let records = records::read(report, &mut root);
     let selftest = selftest::read(report, &mut root);
+    let page = page::read(report, &mut root);
     let limits = limits::read(report, &mut root);
     let agent = agent::read(report, &mut root);
     root.finish(report);
 
     let geography = geo::statements(&geo).into_iter().chain(site::statements(&sites, &overrides)).collect();
     let policies = PolicySet::new(asked_first, default, exceptions, geography);
-    Config { host, geo, sites, overrides, policies, alert, records, selftest, limits, agent }
+    Config { host, geo, sites, overrides, policies, alert, records, selftest, page, limits, agent }
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

@@ -29,6 +29,7 @@ static SECTIONS: &[(&Keys, &[(&str, &Keys)])] = &[
     (&keys::ALERT, &[]),
     (&keys::RECORDS, &[]),
     (&keys::SELFTEST, &[]),
+    (&keys::PAGE, &[]),
     (&keys::LIMITS, &[]),
     (&keys::AGENT, &[]),
 ];

@@ -1,7 +1,7 @@
 //! Texts that become values: each function says what it accepts when it refuses.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -113,6 +113,27 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Refusal> {
 /// Where maps are pinned, or that they are not.
 pub(super) fn pin_dir(text: &str) -> Result<Option<PathBuf>, Refusal> {
     if text.is_empty() || text == "none" { Ok(None) } else { path(text).map(Some) }
+}
+
+/// Where a server listens, or that there is none.
+pub(super) fn listen(text: &str) -> Result<Option<SocketAddr>, Refusal> {
+    const ACCEPTED: &str = "an address with a port such as 127.0.0.1:9646 or [::1]:9646, or none";
+    if text == "none" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| Refusal::new("is not an address with a port", ACCEPTED))
+}
+
+/// A DNS name, in lower case.
+pub(super) fn host_name(text: &str) -> Result<String, Refusal> {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    if text.len() <= 253 && text.split('.').all(is_label) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(Refusal::new("is not a host name", "a name such as storage-1.example.org, without port"))
 }
 
 /// An address.
