@@ -15,6 +15,7 @@
 //! | [`ledger`] | the records, append-only and signed |
 //! | [`sink`] | each receiver a cursor over the ledger |
 //! | [`page`] | the status page: read only, for people |
+//! | [`metrics`] | figures for Prometheus |
 //! | [`config`] | what the operator wrote, and the valid configuration made of it |
 //!
 //! `flow`, the types of `geo`, `policy` and `alert` are the pure core: they have never heard of aya, tokio,
@@ -32,6 +33,7 @@ mod fixed_text;
 pub mod flow;
 pub mod geo;
 pub mod ledger;
+pub mod metrics;
 pub mod page;
 pub mod policy;
 pub mod probe;

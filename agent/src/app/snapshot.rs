@@ -57,6 +57,7 @@ pub struct FlowsSnapshot {
     flows: Vec<(FlowKey, Flow)>,
     rows: usize,
     counters: TableCounters,
+    classes: Vec<(Class, Tally)>,
     overflow: Vec<(Class, Tally)>,
     retired: Tally,
     totals: Tally,
@@ -80,6 +81,7 @@ pub struct FlowsView {
     pub flows: Vec<FlowRow>,
     pub rows: u64,
     pub table: TableRow,
+    pub classes: Vec<ClassRow>,
     pub overflow: Vec<ClassRow>,
     pub retired: VolumeRow,
     pub totals: VolumeRow,
@@ -154,6 +156,7 @@ pub struct VolumeRow {
 #[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
 pub struct ClassRow {
     pub location: String,
+    pub country: Option<String>,
     pub verdict: String,
     pub owner_class: String,
     #[serde(flatten)]
@@ -302,6 +305,7 @@ impl App {
             flows: self.largest_flows(limit).map(|(key, flow)| (key.clone(), flow.clone())).collect(),
             rows: self.table.len(),
             counters: self.table.counters(),
+            classes: self.table.totals().iter().map(|(class, tally)| (class.clone(), *tally)).collect(),
             overflow: self.table.overflow().iter().map(|(class, tally)| (class.clone(), *tally)).collect(),
             retired: self.table.evicted(),
             totals: self.table.totals().sum(),
@@ -318,6 +322,16 @@ impl App {
             sweeps: self.sweeps,
             conditions: self.conditions.iter().map(|(part, reason)| (part.clone(), reason.clone())).collect(),
         }
+    }
+}
+
+fn class_row((class, tally): &(Class, Tally)) -> ClassRow {
+    ClassRow {
+        location: class.place.to_string(),
+        country: class.place.country().map(|code| code.to_string()),
+        verdict: class.verdict.as_str().to_owned(),
+        owner_class: class.owner.as_str().to_owned(),
+        volume: volume_row(tally.volume),
     }
 }
 
@@ -344,16 +358,8 @@ impl FlowsSnapshot {
                 evicted: self.counters.evicted_flows,
                 overflowed_readings: self.counters.overflowed_readings,
             },
-            overflow: self
-                .overflow
-                .iter()
-                .map(|(class, tally)| ClassRow {
-                    location: class.place.to_string(),
-                    verdict: class.verdict.as_str().to_owned(),
-                    owner_class: class.owner.as_str().to_owned(),
-                    volume: volume_row(tally.volume),
-                })
-                .collect(),
+            classes: self.classes.iter().map(class_row).collect(),
+            overflow: self.overflow.iter().map(class_row).collect(),
             retired: volume_row(self.retired.volume),
             totals: volume_row(self.totals.volume),
             losses: self.losses,

@@ -3,8 +3,17 @@
 //! The reader knows no other keys, and the documentation is made of nothing else. Defaults are not written here:
 //! they are taken out of a default [`Config`].
 
-use super::Config;
-use crate::policy::rules::Meanings;
+use super::{
+    Config,
+    sink::{DEFAULT_ENTERPRISE, DEFAULT_FACILITY, DEFAULT_RESEND},
+};
+use crate::{
+    policy::rules::Meanings,
+    sink::{
+        format::Format,
+        settings::{Batch, DEFAULT_TIMEOUT, Retry},
+    },
+};
 
 /// One section.
 pub(super) struct Keys {
@@ -14,6 +23,8 @@ pub(super) struct Keys {
     pub(super) about: &'static str,
     /// Its keys.
     pub(super) list: &'static [Key],
+    /// Keys that it shares with others, documented there.
+    pub(super) shared: Option<&'static Keys>,
 }
 
 /// One key.
@@ -54,6 +65,7 @@ const ASNS: &str = "list of numbers, or \"AS64500\"";
 const MEANING: &str = "`alert`, `treat-as-denied` or `approve`";
 const TIME: &str = "time with offset (RFC 3339)";
 const NONE: &str = "none";
+const FORMATS: &str = "`ocsf`";
 
 fn meanings() -> Meanings {
     Meanings::default()
@@ -71,11 +83,13 @@ pub(super) static ROOT: Keys = Keys {
         key("exception", "list of tables", Shown::Section, ""),
         key("alert", "table", Shown::Section, ""),
         key("records", "table", Shown::Section, ""),
+        key("sink", "list of tables", Shown::Section, ""),
         key("selftest", "table", Shown::Section, ""),
         key("page", "table", Shown::Section, ""),
         key("limits", "table", Shown::Section, ""),
         key("agent", "table", Shown::Section, ""),
     ],
+    shared: None,
 };
 
 pub(super) static HOST: Keys = Keys {
@@ -113,6 +127,7 @@ pub(super) static HOST: Keys = Keys {
             "Names the task that really sends, where the kernel (6.3 and newer) can tell.",
         ),
     ],
+    shared: None,
 };
 
 pub(super) static GEO: Keys = Keys {
@@ -163,6 +178,7 @@ pub(super) static GEO: Keys = Keys {
             "Accepts a replacement that answers for much less of the world than the database in use; otherwise such a file is taken for truncated.",
         ),
     ],
+    shared: None,
 };
 
 pub(super) static SITE: Keys = Keys {
@@ -179,6 +195,7 @@ pub(super) static SITE: Keys = Keys {
             "Its networks, one at least.",
         ),
     ],
+    shared: None,
 };
 
 pub(super) static OVERRIDE: Keys = Keys {
@@ -190,6 +207,7 @@ pub(super) static OVERRIDE: Keys = Keys {
         key("country", "ISO 3166-1 code, `unknown` or `anycast`", Shown::Required("\"SG\""), "Where it is."),
         key("reason", "text", Shown::Required("\"provider moved it, ticket NET-7\""), "Why."),
     ],
+    shared: None,
 };
 
 pub(super) static POLICY: Keys = Keys {
@@ -273,6 +291,7 @@ pub(super) static POLICY: Keys = Keys {
         key("from", TIME, Shown::Absent("always", "\"2026-01-01T00:00:00Z\""), "Asked from this instant on."),
         key("until", TIME, Shown::Absent("always", "\"2099-01-01T00:00:00Z\""), "Asked before this instant."),
     ],
+    shared: None,
 };
 
 const WORKLOAD: &[Key] = &[
@@ -304,6 +323,7 @@ pub(super) static MATCH: Keys = Keys {
     about: "All keys given must match; of a list, one entry is enough. In patterns `*` is any run of characters, \
             slashes included, and `?` is one character. Case matters.",
     list: WORKLOAD,
+    shared: None,
 };
 
 pub(super) static EXCEPTION: Keys = Keys {
@@ -347,6 +367,7 @@ pub(super) static EXCEPTION: Keys = Keys {
         key("ticket", "text", Shown::Absent(NONE, "\"LEGAL-1\""), "Where the approval is filed."),
         key("reason", "text", Shown::Required("\"yearly audit copy\""), "What for."),
     ],
+    shared: None,
 };
 
 pub(super) static DESTINATION: Keys = Keys {
@@ -367,12 +388,14 @@ pub(super) static DESTINATION: Keys = Keys {
         ),
         key("site", "site name, or list of names", Shown::Absent("any", "\"frankfurt\""), "The site."),
     ],
+    shared: None,
 };
 
 pub(super) static OWNER: Keys = Keys {
     header: "exception.owner = { ... }",
     about: "The same keys, with the same meaning, as `policy.match`.",
     list: WORKLOAD,
+    shared: None,
 };
 
 pub(super) static ALERT: Keys = Keys {
@@ -398,6 +421,7 @@ pub(super) static ALERT: Keys = Keys {
             "An open episode is updated at least this often while bytes flow, and whenever its bytes have doubled.",
         ),
     ],
+    shared: None,
 };
 
 pub(super) static RECORDS: Keys = Keys {
@@ -424,6 +448,297 @@ pub(super) static RECORDS: Keys = Keys {
             "Time that one interval record covers. It is written even when nothing happened.",
         ),
     ],
+    shared: None,
+};
+
+/// What every sink has. Its `kind` decides about the other keys.
+pub(super) static SINK: Keys = Keys {
+    header: "[[sink]]",
+    about: "Where records are delivered: each sink gets every record at least once and in order, whatever happens to \
+            the others. Its `kind` decides which further keys it has; they are listed by kind below, and these are \
+            those of every kind. Secrets are in files of their own, which only root or the agent's user can read.",
+    list: &[
+        key(
+            "records",
+            "list of `findings`, `coverage`, `lifecycle`, `intervals`",
+            Shown::Absent("all of them", "[\"findings\", \"coverage\"]"),
+            "Which records. The cursor passes the others.",
+        ),
+        key(
+            "min_severity",
+            "`informational`, `low`, `medium`, `high` or `critical`",
+            Shown::Default(|_| quoted("informational")),
+            "Findings, coverage and lifecycle records below it are passed. Intervals have no severity.",
+        ),
+        key(
+            "heartbeat",
+            "true or false",
+            Shown::Default(|_| "true".to_owned()),
+            "Where `records` leaves intervals out: sends them all the same, cut down to a heartbeat, so that the \
+             receiver can tell silence from death. For an Alertmanager: keeps an alert firing for that (default \
+             there: false).",
+        ),
+        key(
+            "start",
+            "`oldest` or `newest`",
+            Shown::Default(|_| quoted("oldest")),
+            "Where a sink begins that was never there before. A sink whose cursor was damaged begins with the oldest \
+             record in any case.",
+        ),
+        key(
+            "batch_records",
+            "records, 1 to 10000",
+            Shown::Default(|_| Batch::default().entries.to_string()),
+            "At most so many at once.",
+        ),
+        key(
+            "batch_bytes",
+            "size, 4 KiB to 64 MiB",
+            Shown::Default(|_| quoted("1 MiB")),
+            "At most so much at once, before conversion and compression; a single larger record goes alone.",
+        ),
+        key(
+            "linger_ms",
+            "milliseconds, 0 to 60000",
+            Shown::Default(|_| Batch::default().linger.as_millis().to_string()),
+            "A batch that is not full waits this long for more.",
+        ),
+        key(
+            "timeout_secs",
+            "seconds, 1 to 600",
+            Shown::Default(|_| DEFAULT_TIMEOUT.as_secs().to_string()),
+            "An attempt without an answer has failed after this.",
+        ),
+        key(
+            "retry_max_secs",
+            "seconds, 1 to 3600",
+            Shown::Default(|_| Retry::default().longest.as_secs().to_string()),
+            "Failed attempts are repeated for ever, after a random time below a bound that doubles from one second \
+             up to this. What a receiver asks for (`Retry-After`) is honoured up to this too.",
+        ),
+        key(
+            "max_per_sec",
+            "records a second, 1 to 1000000",
+            Shown::Absent("as many as the receiver takes", "1000"),
+            "Limit of delivery, for receivers that suffer when a host catches up.",
+        ),
+    ],
+    shared: None,
+};
+
+const FORMAT: Key = key(
+    "format",
+    FORMATS,
+    Shown::Default(|_| quoted(Format::default().as_str())),
+    "What a record looks like there; `ocsf` is the record as it stands in the ledger.",
+);
+const TOKEN_FILE: Key = key(
+    "token_file",
+    "absolute path",
+    Shown::Absent(NONE, "\"/etc/homeport/siem.token\""),
+    "File with the bearer token of each request; needs https, or an address of this host.",
+);
+const HEADERS: Key = key(
+    "headers",
+    "list of `Name: value`",
+    Shown::Absent(NONE, "[\"X-Scope-OrgID: storage\"]"),
+    "Further headers of each request. Not for secrets.",
+);
+const CA_FILE: Key = key(
+    "ca_file",
+    "absolute path",
+    Shown::Absent("the host's authorities", "\"/etc/homeport/siem-ca.pem\""),
+    "PEM file of the certification authorities that may vouch for the receiver, instead of the host's.",
+);
+const CLIENT_CERT_FILE: Key = key(
+    "client_cert_file",
+    "absolute path",
+    Shown::Absent(NONE, "\"/etc/homeport/client.pem\""),
+    "PEM file of our certificate with its chain, for receivers that ask who we are.",
+);
+const CLIENT_KEY_FILE: Key = key(
+    "client_key_file",
+    "absolute path",
+    Shown::Absent(NONE, "\"/etc/homeport/client.key\""),
+    "PEM file of its private key.",
+);
+const COMPRESSION: Key =
+    key("compression", "`none` or `gzip`", Shown::Default(|_| quoted("none")), "How bodies are compressed.");
+
+/// A name and a kind, which every kind shows with its own example.
+const fn name(example: &'static str) -> Key {
+    key(
+        "name",
+        "text of letters, digits, `-` and `_`, at most 64",
+        Shown::Required(example),
+        "Its name, unique among sinks: the name of its cursor.",
+    )
+}
+
+const fn kind(example: &'static str, meaning: &'static str) -> Key {
+    key("kind", "`jsonl`, `webhook`, `alertmanager`, `otlp` or `syslog`", Shown::Required(example), meaning)
+}
+
+pub(super) static SINK_JSONL: Keys = Keys {
+    header: "[[sink]] kind = \"jsonl\"",
+    about: "A file of JSON lines, synced, that follows rotation.",
+    list: &[
+        name("\"local\""),
+        kind("\"jsonl\"", "A file."),
+        key(
+            "path",
+            "absolute path",
+            Shown::Required("\"/var/log/homeport/delivered.jsonl\""),
+            "The file. Its directory has to exist.",
+        ),
+        FORMAT,
+    ],
+    shared: Some(&SINK),
+};
+
+pub(super) static SINK_WEBHOOK: Keys = Keys {
+    header: "[[sink]] kind = \"webhook\"",
+    about: "HTTP POST of batches; only a 2xx answer counts.",
+    list: &[
+        name("\"siem\""),
+        kind("\"webhook\"", "An HTTP receiver."),
+        key(
+            "url",
+            "https or http URL",
+            Shown::Required("\"https://siem.example.org/homeport\""),
+            "Where to.",
+        ),
+        FORMAT,
+        key(
+            "body",
+            "`array` or `ndjson`",
+            Shown::Default(|_| quoted("array")),
+            "One JSON array, or one JSON object per line.",
+        ),
+        COMPRESSION,
+        TOKEN_FILE,
+        key(
+            "hmac_key_file",
+            "absolute path",
+            Shown::Absent(NONE, "\"/etc/homeport/siem.key\""),
+            "File with the key of the signature in `X-Homeport-Signature`; see SINKS.md.",
+        ),
+        HEADERS,
+        CA_FILE,
+        CLIENT_CERT_FILE,
+        CLIENT_KEY_FILE,
+    ],
+    shared: Some(&SINK),
+};
+
+pub(super) static SINK_ALERTMANAGER: Keys = Keys {
+    header: "[[sink]] kind = \"alertmanager\"",
+    about: "Prometheus Alertmanager, API v2. Not a queue: every open finding is kept firing at every member of the \
+            cluster. `format`, `records = [\"intervals\"]` and batches mean nothing here.",
+    list: &[
+        name("\"oncall\""),
+        kind("\"alertmanager\"", "An Alertmanager."),
+        key(
+            "urls",
+            "list of https or http URLs",
+            Shown::Required("[\"https://am-1.example.org:9093\", \"https://am-2.example.org:9093\"]"),
+            "Every member of the cluster, without `/api/v2/alerts`.",
+        ),
+        key(
+            "resend_secs",
+            "seconds, 5 to 3600",
+            Shown::Default(|_| DEFAULT_RESEND.as_secs().to_string()),
+            "How often every open alert is sent again. Without us it ends after three times that.",
+        ),
+        key(
+            "labels",
+            "list of `name=value`",
+            Shown::Absent(NONE, "[\"cluster=storage\"]"),
+            "Labels that every alert gets.",
+        ),
+        TOKEN_FILE,
+        HEADERS,
+        CA_FILE,
+        CLIENT_CERT_FILE,
+        CLIENT_KEY_FILE,
+    ],
+    shared: Some(&SINK),
+};
+
+pub(super) static SINK_OTLP: Keys = Keys {
+    header: "[[sink]] kind = \"otlp\"",
+    about: "OpenTelemetry logs over HTTP (OTLP, protobuf).",
+    list: &[
+        name("\"collector\""),
+        kind("\"otlp\"", "An OpenTelemetry collector."),
+        key(
+            "url",
+            "https or http URL",
+            Shown::Required("\"https://collector.example.org:4318/v1/logs\""),
+            "Where to, with the path.",
+        ),
+        COMPRESSION,
+        TOKEN_FILE,
+        HEADERS,
+        CA_FILE,
+        CLIENT_CERT_FILE,
+        CLIENT_KEY_FILE,
+    ],
+    shared: Some(&SINK),
+};
+
+pub(super) static SINK_SYSLOG: Keys = Keys {
+    header: "[[sink]] kind = \"syslog\"",
+    about: "Syslog, RFC 5424. Over TCP and TLS frames are octet-counted (RFC 6587, RFC 5425).",
+    list: &[
+        name("\"loghost\""),
+        kind("\"syslog\"", "A syslog server."),
+        key(
+            "address",
+            "`host:port`, with IPv6 addresses in brackets",
+            Shown::Required("\"loghost.example.org:6514\""),
+            "Where to.",
+        ),
+        key(
+            "transport",
+            "`udp`, `tcp` or `tls`",
+            Shown::Default(|_| quoted("tls")),
+            "How messages travel. Syslog has no answers: over TCP and TLS a record counts as delivered once the \
+             server's program has read it, over UDP once it is sent.",
+        ),
+        key(
+            "facility",
+            "number, 0 to 23",
+            Shown::Default(|_| DEFAULT_FACILITY.to_string()),
+            "Facility of each message; 13 is `log audit`.",
+        ),
+        key(
+            "message",
+            "`record` or `text`",
+            Shown::Default(|_| quoted("record")),
+            "What stands in the message: the record in its `format`, or one sentence. The structured data is the \
+             same.",
+        ),
+        key(
+            "max_message_bytes",
+            "bytes, 2048 to 262144",
+            Shown::Absent("2048 over udp, else 8192", "131072"),
+            "The longest message that the server takes. A longer record goes as its sentence, with its id and its \
+             hash in the ledger. rsyslog takes 8 KiB unless its `maxMessageSize` says more.",
+        ),
+        key(
+            "enterprise",
+            "number",
+            Shown::Default(|_| DEFAULT_ENTERPRISE.to_string()),
+            "Private enterprise number in the name of the structured data. The default is the number for examples; \
+             an organisation has one of its own from IANA.",
+        ),
+        FORMAT,
+        CA_FILE,
+        CLIENT_CERT_FILE,
+        CLIENT_KEY_FILE,
+    ],
+    shared: Some(&SINK),
 };
 
 pub(super) static SELFTEST: Keys = Keys {
@@ -445,6 +760,7 @@ pub(super) static SELFTEST: Keys = Keys {
              for documentation, which nobody has; it needs a route that leads there.",
         ),
     ],
+    shared: None,
 };
 
 pub(super) static PAGE: Keys = Keys {
@@ -514,6 +830,7 @@ pub(super) static LIMITS: Keys = Keys {
             "Ring buffer for early alerts. When it is full, alerts come with the next sweep instead.",
         ),
     ],
+    shared: None,
 };
 
 pub(super) static AGENT: Keys = Keys {
@@ -550,4 +867,5 @@ pub(super) static AGENT: Keys = Keys {
              upgraded; `homeport cleanup` ends it. `none`: counting ends with the agent.",
         ),
     ],
+    shared: None,
 };

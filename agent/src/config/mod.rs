@@ -7,7 +7,7 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`records`], [`page`], [`limits`], [`agent`] | one section each: its type, its default, its checks |
+//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`records`], `sink`, [`page`], [`limits`], [`agent`] | one section each: its type, its default, its checks |
 //! | `keys` | every key with type, default and meaning: what the reader knows and the documentation shows |
 //! | `reader`, `values` | from the tree to typed values |
 //! | [`fault`], `report` | what is wrong, and where |
@@ -21,7 +21,7 @@ use std::{collections::BTreeSet, fs, io::Read as _, path::Path, sync::Arc};
 
 use toml::de::DeTable;
 
-use crate::{clock::WallTime, policy::PolicySet};
+use crate::{clock::WallTime, policy::PolicySet, sink::SinkSettings};
 
 pub mod fault;
 pub mod host;
@@ -38,6 +38,7 @@ pub mod limits;
 pub mod page;
 pub mod records;
 mod selftest;
+mod sink;
 
 mod keys;
 mod reader;
@@ -90,6 +91,8 @@ pub struct Config {
     pub alert: Alert,
     /// Where records go.
     pub records: Records,
+    /// Where records are delivered.
+    pub sinks: Vec<SinkSettings>,
     /// How the agent tests itself.
     pub selftest: SelfTest,
     /// The status page.
@@ -165,6 +168,7 @@ fn read(report: &mut Report<'_>, mut root: Section<'_>, now: WallTime) -> Config
 
     let alert = alert::read(report, &mut root);
     let records = records::read(report, &mut root);
+    let sinks = sink::read(report, &mut root);
     let selftest = selftest::read(report, &mut root);
     let page = page::read(report, &mut root);
     let limits = limits::read(report, &mut root);
@@ -173,7 +177,7 @@ fn read(report: &mut Report<'_>, mut root: Section<'_>, now: WallTime) -> Config
 
     let geography = geo::statements(&geo).into_iter().chain(site::statements(&sites, &overrides)).collect();
     let policies = PolicySet::new(asked_first, default, exceptions, geography);
-    Config { host, geo, sites, overrides, policies, alert, records, selftest, page, limits, agent }
+    Config { host, geo, sites, overrides, policies, alert, records, sinks, selftest, page, limits, agent }
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

@@ -142,15 +142,20 @@ impl<'a> Section<'a> {
         items.filter_map(|item| open(report, item, keys, &accepted)).collect()
     }
 
+    /// Reads on as another section: which one, a key of this one has said.
+    pub(super) const fn read_as(&mut self, keys: &'static Keys) {
+        self.keys = keys;
+    }
+
     /// How many of its known keys are given.
     pub(super) fn n_given(&self) -> usize {
-        self.keys.list.iter().filter(|key| self.table.contains_key(key.name)).count()
+        self.keys.all().filter(|key| self.table.contains_key(key.name)).count()
     }
 
     /// Reports every key that nobody asked for.
     pub(super) fn finish(self, report: &mut Report<'_>) {
         debug_assert!(
-            self.keys.list.iter().all(|key| self.asked.contains(&key.name)),
+            self.keys.all().all(|key| self.asked.contains(&key.name)),
             "every documented key of {} is read",
             self.keys.header
         );
@@ -159,7 +164,7 @@ impl<'a> Section<'a> {
             if self.keys.find(name).is_some() {
                 continue;
             }
-            let known = || self.keys.list.iter().map(|key| key.name);
+            let known = || self.keys.all().map(|key| key.name);
             let place = Place { path: join(&self.place.path, &shown_key(name)), span: key.span() };
             let hint = suggest::hint(name, known());
             let accepted = known().collect::<Vec<_>>().join(", ");
@@ -179,8 +184,12 @@ impl<'a> Section<'a> {
 }
 
 impl Keys {
+    fn all(&self) -> impl Iterator<Item = &'static Key> + use<> {
+        self.list.iter().chain(self.shared.into_iter().flat_map(|shared| shared.list))
+    }
+
     fn find(&self, name: &str) -> Option<&'static Key> {
-        self.list.iter().find(|key| key.name == name)
+        self.all().find(|key| key.name == name)
     }
 }
 

@@ -28,6 +28,12 @@ static SECTIONS: &[(&Keys, &[(&str, &Keys)])] = &[
     (&keys::EXCEPTION, &[("destination", &keys::DESTINATION), ("owner", &keys::OWNER)]),
     (&keys::ALERT, &[]),
     (&keys::RECORDS, &[]),
+    (&keys::SINK, &[]),
+    (&keys::SINK_JSONL, &[]),
+    (&keys::SINK_WEBHOOK, &[]),
+    (&keys::SINK_ALERTMANAGER, &[]),
+    (&keys::SINK_OTLP, &[]),
+    (&keys::SINK_SYSLOG, &[]),
     (&keys::SELFTEST, &[]),
     (&keys::PAGE, &[]),
     (&keys::LIMITS, &[]),
@@ -46,9 +52,15 @@ pub fn reference() -> String {
     for (section, inner) in SECTIONS {
         let _ = writeln!(text);
         prose(&mut text, section.about);
+        // Keys of every kind stand with the first of them.
+        if std::ptr::eq(*section, &raw const keys::SINK) {
+            continue;
+        }
         let is_list = section.header.starts_with("[[");
-        let _ = writeln!(text, "{}{}", if is_list { "#" } else { "" }, section.header);
-        for key in section.list {
+        let header = section.header.split(' ').next().unwrap_or_default();
+        let _ = writeln!(text, "{}{header}", if is_list { "#" } else { "" });
+        let shared = section.shared.filter(|_| std::ptr::eq(*section, &raw const keys::SINK_JSONL));
+        for key in section.list.iter().chain(shared.into_iter().flat_map(|shared| shared.list)) {
             write_key(&mut text, &config, key, inner, is_list);
         }
     }

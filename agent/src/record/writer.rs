@@ -25,10 +25,10 @@
 
 mod copy;
 mod engine;
-mod files;
+pub(crate) mod files;
 mod queue;
 pub mod tail;
-mod target;
+pub(crate) mod target;
 #[cfg(test)]
 mod tests;
 

@@ -7,6 +7,7 @@ use homeport_tests::{
     agent::{Agent, binary, eventually},
     lab::{Family, Host},
     links,
+    patience::patient,
     records::{Episode, Records},
     scene::{Scene, scene},
     settings::Settings,
@@ -40,7 +41,7 @@ fn repaired(scene: &Scene, subject: &str) -> Result<Value> {
     let last = episode.last().clone();
     let gap = &extra(&last)["gap"];
     let (from, to) = (gap["from"].as_u64().context("from")?, gap["to"].as_u64().context("to")?);
-    ensure!(to - from <= PROMISE.as_millis() as u64, "repaired after {} ms: {last:#}", to - from);
+    ensure!(to - from <= patient(PROMISE).as_millis() as u64, "repaired after {} ms: {last:#}", to - from);
     Ok(last)
 }
 

@@ -12,6 +12,7 @@ const REQUIRED: &[(&str, &str, &[&str])] = &[(
         "mptcp",
         "sctp",
         "service_iscsi",
+        "service_ksmbd",
         "service_nfsd",
         "service_nvmet",
         "tcp_tls",
@@ -23,6 +24,7 @@ const REQUIRED: &[(&str, &str, &[&str])] = &[(
         "tunnel_sit",
         "tunnel_vxlan",
         "tunnel_wireguard",
+        "virtual_machine",
     ],
 )];
 

@@ -241,12 +241,16 @@ pub(crate) fn remember_old_slot(state: *mut SocketState) {
     if generation_of(reference) == 0 {
         return;
     }
-    // SAFETY: as above.
-    unsafe { (*state).many = 1 };
     let Some(slot) = SLOTS.get_ptr_mut(slot_of(reference)) else { return };
     // SAFETY: from a checked lookup.
     let hot = unsafe { &(*slot).hot };
-    if hot.generation != generation_of(reference) || hot.indexed != 0 {
+    // Taken back, or of earlier maps: nobody needs to find it any more.
+    if hot.generation != generation_of(reference) {
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { (*state).many = 1 };
+    if hot.indexed != 0 {
         return;
     }
     let key = IndexKey {

@@ -86,7 +86,8 @@ pub(crate) static HOST_EVENTS: RingBuf = RingBuf::with_byte_size(layout::HOST_RI
 #[map]
 pub(crate) static LIVE: Array<Live> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// What each socket remembers. Not cloned: an accepted socket must not start with its listener's slot.
+/// What each socket remembers. Not cloned: an accepted socket must not start with its listener's slot. It outlives the
+/// maps of slots, see `homeport_ebpf::layout`.
 #[btf_map]
 pub(crate) static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
@@ -97,6 +98,10 @@ pub(crate) static LISTENERS: ClonedSkStorage<Stamp> = ClonedSkStorage::new();
 /// Settings that are constant after loading: the verifier removes what they rule out.
 #[unsafe(no_mangle)]
 static OFFSETS: [u32; size_of::<Offsets>() / 4] = [0; size_of::<Offsets>() / 4];
+
+/// No slot has had a generation below: sockets that refer to such ones speak of earlier maps.
+#[unsafe(no_mangle)]
+static FIRST_GENERATION: u32 = 0;
 
 /// Network namespace to account for, as [`netns_by`] tells it; zero: all of them.
 #[unsafe(no_mangle)]
@@ -127,6 +132,12 @@ pub(crate) fn offset_at(idx: usize) -> u32 {
     // SAFETY: `idx` comes from `offset_of` of a structure as large as the static. Volatile, because the agent
     // writes the value into the object file after compilation.
     unsafe { core::ptr::read_volatile((&raw const OFFSETS).cast::<u32>().add(idx)) }
+}
+
+#[inline(always)]
+pub(crate) fn first_generation() -> u32 {
+    // SAFETY: a static; volatile because the agent writes it before loading.
+    unsafe { core::ptr::read_volatile(&raw const FIRST_GENERATION) }
 }
 
 #[inline(always)]
