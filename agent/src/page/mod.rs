@@ -61,6 +61,8 @@ pub struct Settings {
     pub tls: Option<PageTls>,
     /// Names in lower case that a request may be for, besides addresses and `localhost`.
     pub host_names: Vec<String>,
+    /// Records come from a ledger: their indexes are places in it, which a proof can be asked for.
+    pub signed: bool,
 }
 
 impl Settings {
@@ -71,6 +73,7 @@ impl Settings {
             token_file: page.token_file.clone(),
             tls: page.tls.clone(),
             host_names: page.host_names.clone(),
+            signed: false,
         })
     }
 }

@@ -71,7 +71,7 @@ pub(super) fn start(settings: Settings, live: Arc<dyn Live>, records: Arc<dyn So
         .map_err(|error| io::Error::new(error.kind(), format!("page.listen {}: {error}", settings.listen)))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let guard = Arc::new(Guard::new(settings.host_names, token, tls.is_some()));
+    let guard = Arc::new(Guard::new(settings.host_names.clone(), token, tls.is_some()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
     thread::Builder::new().name("page".to_owned()).spawn(move || {
@@ -79,9 +79,7 @@ pub(super) fn start(settings: Settings, live: Arc<dyn Live>, records: Arc<dyn So
         let desk = Arc::new(Desk::new(live, Arc::clone(&memory)));
         let router = routes::router(desk, guard);
         runtime.block_on(async {
-            // A source that is not the ledger has no proofs to ask for.
-            let signed = false;
-            tokio::spawn(feed::follow(records, signed, memory));
+            tokio::spawn(feed::follow(records, settings.signed, memory));
             tokio::select! {
                 result = accept(listener, tls, router) => {
                     if let Err(error) = result {

@@ -70,6 +70,7 @@ impl Fixture {
             token_file: None,
             tls: None,
             host_names: Vec::new(),
+            signed: false,
         };
         change(&mut settings);
         let records = Arc::new(Ring::default());

@@ -32,7 +32,8 @@ sys.stdin.readline()
 
 #[test]
 fn a_violation_is_on_the_page_while_it_happens() {
-    let settings = Settings { more: "[page]\nlisten = \"127.0.0.1:9646\"\n".to_owned(), ..Settings::default() };
+    let settings =
+        Settings { more: "[page]\nlisten = \"127.0.0.1:9646\"\n".to_owned(), ..Settings::default() };
     scene(&settings, |scene| {
         let mut browser = Browser::start(|program| scene.lab.command(Host::Storage, program))?;
         browser.set_view(View { width: 1440, height: 900, dark: false })?;
@@ -69,7 +70,8 @@ fn a_violation_is_on_the_page_while_it_happens() {
 
 #[test]
 fn a_thousand_clients_leave_the_accounting_untouched() {
-    let settings = Settings { more: "[page]\nlisten = \"127.0.0.1:9646\"\n".to_owned(), ..Settings::default() };
+    let settings =
+        Settings { more: "[page]\nlisten = \"127.0.0.1:9646\"\n".to_owned(), ..Settings::default() };
     scene(&settings, |scene| {
         let mut python = scene.lab.command(Host::Storage, "python3");
         python.args(["-c", CROWD]);

@@ -7,7 +7,7 @@ use homeport_tests::page::{
     browser::{Browser, View},
     fixture::{Fixture, Scale},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const WIDE: View = View { width: 1440, height: 900, dark: false };
 
@@ -75,7 +75,8 @@ fn the_page_is_there_at_once_and_stays_quick_with_very_much_on_it() -> Result<()
     browser.eventually("document.getElementById('episode-kinds').innerText.includes('1,000')")?;
     let bytes = browser.transferred();
     ensure!(bytes < 500_000, "{bytes} bytes transferred");
-    let paint = browser.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1")?;
+    let paint =
+        browser.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1")?;
     let loaded = browser.evaluate("performance.getEntriesByName('loaded')[0]?.startTime ?? -1")?;
     println!("500 flows, 100 countries, 1,000 violations: {bytes} bytes transferred");
     println!("first paint after {paint:.0} ms, all there after {loaded:.0} ms");
@@ -90,7 +91,10 @@ fn the_page_is_there_at_once_and_stays_quick_with_very_much_on_it() -> Result<()
         ("back to violations", "document.querySelectorAll('#episode-kinds button')[0].click()"),
         ("all talkers", "document.getElementById('talker-more').click()"),
         ("sort talkers by owner", "document.querySelector('#talker-table th button').click()"),
-        ("search talkers", "const field = document.getElementById('talker-search'); field.value = 'minio'; field.dispatchEvent(new Event('input'))"),
+        (
+            "search talkers",
+            "const field = document.getElementById('talker-search'); field.value = 'minio'; field.dispatchEvent(new Event('input'))",
+        ),
         ("map as a table", "document.querySelectorAll('#shape button')[1].click()"),
         ("table as a map", "document.querySelectorAll('#shape button')[0].click()"),
         ("the last week", "document.querySelectorAll('#range button')[2].click()"),
@@ -101,7 +105,11 @@ fn the_page_is_there_at_once_and_stays_quick_with_very_much_on_it() -> Result<()
             "new Promise((done) => {{ const begun = performance.now(); {action}; requestAnimationFrame(() => \
              requestAnimationFrame(() => done(performance.now() - begun))); }})"
         ))?;
-        println!("{name}: {:.0} ms in the page, {:.0} ms with the protocol", took.as_f64().unwrap_or(-1.0), started.elapsed().as_secs_f64() * 1e3);
+        println!(
+            "{name}: {:.0} ms in the page, {:.0} ms with the protocol",
+            took.as_f64().unwrap_or(-1.0),
+            started.elapsed().as_secs_f64() * 1e3
+        );
     }
     let found = browser.evaluate("[...document.querySelectorAll('#talker-table tbody tr')].every((row) => row.innerText.includes('minio'))")?;
     ensure!(found == true, "the search finds what was searched for");
@@ -143,6 +151,8 @@ fn screenshots() -> Result<()> {
             }
         }
         check_quiet(&browser, &fixture.url())?;
+        // The page must not ask a server that has gone.
+        browser.call("Page.navigate", json!({"url": "about:blank"}))?;
         browser.events.clear();
     }
     Ok(())

@@ -17,6 +17,7 @@ use homeport_tests::{
     page::fixture::{Fixture, Scale},
     patience::patient,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 
 const TOKEN: &str = "correct-horse-battery-staple";
@@ -184,6 +185,9 @@ fn a_slow_request_is_told_so_and_ended() -> Result<()> {
 
 #[test]
 fn a_thousand_connections_are_bounded_and_leave_room_when_they_go() -> Result<()> {
+    // Both ends are in this process.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
     let fixture = Fixture::serve(Scale::Calm, |_| {})?;
     let address = fixture.address();
     let mut idle = Vec::new();
