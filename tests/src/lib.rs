@@ -17,6 +17,7 @@
 //! | `records` | what the agent wrote: findings, grouped into episodes |
 //! | `receiver` | receivers for the sinks of the agent: rsyslog, OTLP, and ones that misbehave |
 //! | `schema` | the published schemas, and whether a record keeps to them |
+//! | `page` | the status page behind a synthetic agent, and a browser |
 //! | `scene` | a lab with an agent, and the comparison with the network card |
 //! | `foreign` | another implementation of the ledger's formats |
 //! | `reference_ledger` | ledgers that another library writes |
@@ -34,6 +35,7 @@ pub mod kernel;
 pub mod lab;
 pub mod ledger;
 pub mod links;
+pub mod page;
 pub mod patience;
 pub mod pins;
 pub mod receiver;

@@ -1,8 +1,9 @@
 //! Debian packages, and what each is for.
 
 /// For every build and test, with the file it brings when it is a program (checked on other systems).
-pub(crate) const PROGRAMS: [(&str, &str); 17] = [
+pub(crate) const PROGRAMS: &[(&str, &str)] = &[
     ("g++", "g++"),             // C and C++ parts of crates: zstd, libFuzzer
+    ("chromium", "chromium"),   // end-to-end tests: the status page in a real browser
     ("curl", "curl"),           // end-to-end tests: HTTP clients and servers
     ("ethtool", "ethtool"),     // end-to-end tests: segmentation offload on and off
     ("iperf3", "iperf3"),       // end-to-end tests and bench: bulk traffic

@@ -26,6 +26,7 @@
 //! | `state` | what outlives a boot |
 //! | `coverage` | the statement of what is seen and what not |
 //! | `snapshot` | what the control socket is told |
+//! | `overview` | what the status page is told beyond that |
 
 mod commit;
 pub mod coverage;
@@ -35,6 +36,7 @@ mod identity;
 mod minute;
 mod observe;
 mod outbox;
+pub mod overview;
 mod reload;
 mod run_state;
 pub mod selftest;
@@ -90,6 +92,7 @@ use crate::{
     },
     geo::{CountryCode, locator::Locator},
     ledger::Ledger,
+    page,
     policy::PolicySet,
     probe::{DirectoryLock, NamespaceBy, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links},
     process::{
@@ -175,6 +178,8 @@ struct App {
     /// A sweep has just been taken.
     swept: bool,
     save_state_due: bool,
+    /// For the status page.
+    records: Arc<page::Ring>,
     /// Nobody else works with the run directory.
     _lock: Option<DirectoryLock>,
 }
@@ -280,6 +285,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
     let older = sockets.finish();
 
     let clock = Clock::sample();
+    let records = Arc::new(page::Ring::default());
     let policies = Arc::new(config.policies.clone());
     let named = Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() };
     let mut app = App {
@@ -293,7 +299,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         selftest: SelfTest::default(),
         scope: Scope { cgroup: cgroup.path.clone(), own_only: own_namespace_only },
         clock_steps: ClockSteps::default(),
-        outbox: Outbox::start(writer),
+        outbox: Outbox::start(writer, Arc::clone(&records)),
         ledger: started.ledger,
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
@@ -328,6 +334,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         resumed: None,
         swept: false,
         save_state_due: false,
+        records,
         _lock: lock,
     };
     if !app.probe.is_pinned() {
@@ -359,6 +366,7 @@ impl App {
             self.degraded("restart", &reason);
         }
         let (queries_in, mut queries) = mpsc::channel(16);
+        let pages_in = queries_in.clone();
         // Without a control socket the agent still protects; `flows` and `status` will not answer.
         let _control = match control::serve(&self.config.agent.socket, queries_in) {
             Ok(server) => Some(server),
@@ -369,6 +377,7 @@ impl App {
         };
         // What others have to say that belongs on record, such as what became of a delivery.
         let (_notices, mut noticed) = mpsc::channel::<Event>(NOTICES);
+        let _page = self.open_page(pages_in);
         let mut file_changes = self.databases.changes();
         let flow_events = self.probe.watch_flow_events()?;
         let host_events = self.probe.watch_host_events()?;
@@ -423,6 +432,24 @@ impl App {
         service::tell(&[NotifyState::Stopping]);
         self.stop(reason, &links).await;
         Ok(())
+    }
+
+    /// Without a page the agent still protects.
+    fn open_page(&self, queries: mpsc::Sender<snapshot::Query>) -> Option<page::Server> {
+        let mut settings = page::Settings::new(&self.config.page)?;
+        settings.host_names.push(self.origin.hostname.to_ascii_lowercase());
+        let records: Arc<dyn crate::ledger::Source> = self.records.clone();
+        match page::serve(settings, Arc::new(queries), records) {
+            Ok(server) => {
+                let scheme = if self.config.page.tls.is_some() { "https" } else { "http" };
+                tracing::info!("status page on {scheme}://{}/", server.address());
+                Some(server)
+            }
+            Err(error) => {
+                tracing::error!(%error, "no status page");
+                None
+            }
+        }
     }
 
     /// The last bytes, the last records, in this order.

@@ -22,9 +22,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::record::{
-    Line, Numbering, Priority, Record,
-    writer::{AppendError, Health, Writer},
+use crate::{
+    page::Ring,
+    record::{
+        Line, Numbering, Priority, Record,
+        writer::{AppendError, Health, Writer},
+    },
 };
 
 /// Batches between the loop and the task.
@@ -61,11 +64,13 @@ pub(super) struct Outbox {
     kept: VecDeque<Item>,
     dropped: Arc<AtomicU64>,
     health: watch::Receiver<Health>,
+    /// What the status page follows.
+    page: Arc<Ring>,
     task: Option<JoinHandle<Health>>,
 }
 
 impl Outbox {
-    pub(super) fn start(writer: Writer) -> Self {
+    pub(super) fn start(writer: Writer, page: Arc<Ring>) -> Self {
         let (commands, inbox) = mpsc::channel(WAITING_BATCHES);
         let (health, numbering) = (writer.health(), writer.numbering());
         let task = Some(tokio::spawn(forward(writer, inbox)));
@@ -77,6 +82,7 @@ impl Outbox {
             kept: VecDeque::new(),
             dropped: Arc::new(AtomicU64::new(0)),
             health,
+            page,
             task,
         }
     }
@@ -126,6 +132,9 @@ impl Outbox {
 
     /// The commit that knows of them is written: hands records on.
     pub(super) fn publish(&mut self) {
+        for (line, _) in &self.staged {
+            self.page.push(&line.text);
+        }
         self.kept.append(&mut self.staged);
         while let Some(item) = self.kept.pop_front() {
             if let Err(error) = self.commands.try_send(Command::Item(Box::new(item))) {

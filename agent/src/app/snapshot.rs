@@ -12,6 +12,7 @@ use super::{
     coverage::CoverageSnapshot,
     edges::Edge,
     minute::CAUSES,
+    overview::OverviewSnapshot,
     selftest::SelfTestView,
     sweep_time::{SweepTime, SweepTimes},
 };
@@ -41,6 +42,8 @@ pub enum Query {
     },
     /// What is covered, and what not.
     Coverage(oneshot::Sender<CoverageSnapshot>),
+    /// Policies, exceptions, sites, receivers, and what is being counted.
+    Overview(oneshot::Sender<OverviewSnapshot>),
     /// Send a datagram and see whether it comes out as a finding.
     SelfTest(oneshot::Sender<SelfTestView>),
 }
@@ -306,6 +309,7 @@ impl App {
             // A client that is gone needs no answer.
             Query::Flows { limit, reply } => drop(reply.send(self.flows_snapshot(limit))),
             Query::Coverage(reply) => drop(reply.send(self.coverage_snapshot())),
+            Query::Overview(reply) => drop(reply.send(self.overview_snapshot())),
             Query::SelfTest(reply) => self.ask_selftest(reply),
         }
     }

@@ -86,6 +86,7 @@ pub(super) static ROOT: Keys = Keys {
         key("records", "table", Shown::Section, ""),
         key("sink", "list of tables", Shown::Section, ""),
         key("selftest", "table", Shown::Section, ""),
+        key("page", "table", Shown::Section, ""),
         key("limits", "table", Shown::Section, ""),
         key("agent", "table", Shown::Section, ""),
     ],
@@ -792,6 +793,50 @@ pub(super) static SELFTEST: Keys = Keys {
         ),
     ],
     shared: None,
+};
+
+pub(super) static PAGE: Keys = Keys {
+    header: "[page]",
+    about: "The status page, which the agent serves itself: read only, and without a request to any other host. Every \
+            user of this host can read it on a loopback address, unless there is a token. Any other address needs a \
+            token and TLS. Changes take effect at the next start.",
+    list: &[
+        key(
+            "listen",
+            "address with port, or `none`",
+            Shown::Default(|config| {
+                let listen = config.page.listen.map(|address| address.to_string());
+                quoted(listen.as_deref().unwrap_or("none"))
+            }),
+            "Where it listens. `none`: there is no page.",
+        ),
+        key(
+            "token_file",
+            "absolute path",
+            Shown::Absent("no token", "\"/etc/homeport/page.token\""),
+            "File with the token that readers have to show: 16 to 512 printable characters on one line, readable by \
+             its owner only.",
+        ),
+        key(
+            "certificate",
+            "absolute path",
+            Shown::Absent("no TLS", "\"/etc/homeport/page.pem\""),
+            "Chain of certificates in PEM. It is read again when it changes.",
+        ),
+        key(
+            "key",
+            "absolute path",
+            Shown::Absent("no TLS", "\"/etc/homeport/page.key\""),
+            "Its private key in PEM.",
+        ),
+        key(
+            "host_names",
+            "list of host names",
+            Shown::Absent(NONE, "[\"storage-1.example.org\"]"),
+            "Names by which browsers reach the page, besides its address, `localhost` and the name of the host. A \
+             request for any other name is refused.",
+        ),
+    ],
 };
 
 pub(super) static LIMITS: Keys = Keys {

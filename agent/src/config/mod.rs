@@ -7,7 +7,7 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`ledger`], [`records`], `sink`, [`limits`], [`agent`] | one section each: its type, its default, its checks |
+//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`ledger`], [`records`], `sink`, [`page`], [`limits`], [`agent`] | one section each: its type, its default, its checks |
 //! | `keys` | every key with type, default and meaning: what the reader knows and the documentation shows |
 //! | `reader`, `values` | from the tree to typed values |
 //! | [`fault`], `report` | what is wrong, and where |
@@ -37,6 +37,7 @@ pub mod agent;
 pub mod alert;
 pub mod ledger;
 pub mod limits;
+pub mod page;
 pub mod records;
 mod selftest;
 mod sink;
@@ -62,6 +63,7 @@ pub use self::{
     host::{Host, Namespaces},
     ledger::Ledger,
     limits::Limits,
+    page::{Page, PageTls},
     records::Records,
     reference::{configuration_page, reference},
     selftest::SelfTest,
@@ -100,6 +102,8 @@ pub struct Config {
     pub sinks: Vec<SinkSettings>,
     /// How the agent tests itself.
     pub selftest: SelfTest,
+    /// The status page.
+    pub page: Page,
     /// How much is kept at once.
     pub limits: Limits,
     /// The agent's own files.
@@ -174,13 +178,28 @@ fn read(report: &mut Report<'_>, mut root: Section<'_>, now: WallTime) -> Config
     let records = records::read(report, &mut root, ledger.dir != LedgerDir::None);
     let sinks = sink::read(report, &mut root);
     let selftest = selftest::read(report, &mut root);
+    let page = page::read(report, &mut root);
     let limits = limits::read(report, &mut root);
     let agent = agent::read(report, &mut root);
     root.finish(report);
 
     let geography = geo::statements(&geo).into_iter().chain(site::statements(&sites, &overrides)).collect();
     let policies = PolicySet::new(asked_first, default, exceptions, geography);
-    Config { host, geo, sites, overrides, policies, alert, ledger, records, sinks, selftest, limits, agent }
+    Config {
+        host,
+        geo,
+        sites,
+        overrides,
+        policies,
+        alert,
+        ledger,
+        records,
+        sinks,
+        selftest,
+        page,
+        limits,
+        agent,
+    }
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

@@ -36,6 +36,7 @@ static SECTIONS: &[(&Keys, &[(&str, &Keys)])] = &[
     (&keys::SINK_OTLP, &[]),
     (&keys::SINK_SYSLOG, &[]),
     (&keys::SELFTEST, &[]),
+    (&keys::PAGE, &[]),
     (&keys::LIMITS, &[]),
     (&keys::AGENT, &[]),
 ];

@@ -1,7 +1,7 @@
 //! Texts that become values: each function says what it accepts when it refuses.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -138,6 +138,27 @@ pub(super) fn ledger_bytes(text: &str) -> Result<u64, Refusal> {
         return Err(Refusal::new("is less than 64 MiB", "at least \"64 MiB\""));
     }
     Ok(bytes)
+}
+
+/// Where a server listens, or that there is none.
+pub(super) fn listen(text: &str) -> Result<Option<SocketAddr>, Refusal> {
+    const ACCEPTED: &str = "an address with a port such as 127.0.0.1:9646 or [::1]:9646, or none";
+    if text == "none" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| Refusal::new("is not an address with a port", ACCEPTED))
+}
+
+/// A DNS name, in lower case.
+pub(super) fn host_name(text: &str) -> Result<String, Refusal> {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    if text.len() <= 253 && text.split('.').all(is_label) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(Refusal::new("is not a host name", "a name such as storage-1.example.org, without port"))
 }
 
 /// An address.
