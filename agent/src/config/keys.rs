@@ -454,6 +454,7 @@ pub(super) static LEDGER: Keys = Keys {
             "Beyond this the oldest entries are removed, delivered or not.",
         ),
     ],
+    shared: None,
 };
 
 pub(super) static RECORDS: Keys = Keys {
@@ -837,6 +838,7 @@ pub(super) static PAGE: Keys = Keys {
              request for any other name is refused.",
         ),
     ],
+    shared: None,
 };
 
 pub(super) static LIMITS: Keys = Keys {
