@@ -23,11 +23,15 @@ pub enum Exit {
     NotCovered,
     /// `coverage`: everything is counted, but not everything that is promised holds.
     Reduced,
+    /// `status`: violations are open.
+    OutOfPolicy,
+    /// `status`: in policy and covered, but a sink does not get its records.
+    Undelivered,
 }
 
 impl Exit {
     /// Every code with its meaning, for the help text and the documentation.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Success, "success"),
         (Self::Failure, "something failed; the message says what"),
         (Self::Configuration, "the configuration has faults; all of them are printed"),
@@ -37,6 +41,8 @@ impl Exit {
         (Self::NoAgent, "no agent answers on the control socket"),
         (Self::NotCovered, "coverage: bytes may leave uncounted, or findings do not become records"),
         (Self::Reduced, "coverage: everything is counted, but not everything that is promised holds"),
+        (Self::OutOfPolicy, "status: violations are open"),
+        (Self::Undelivered, "status: in policy and covered, but a sink does not get its records"),
     ];
 
     /// The number.
@@ -51,6 +57,8 @@ impl Exit {
             Self::NoAgent => 7,
             Self::NotCovered => 8,
             Self::Reduced => 9,
+            Self::OutOfPolicy => 10,
+            Self::Undelivered => 11,
         }
     }
 }

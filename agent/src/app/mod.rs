@@ -22,14 +22,16 @@
 //! | `outbox` | records on their way to the writer |
 //! | `commit` | from when on what was read and recorded counts |
 //! | `run_state` | what one agent leaves for the next, until the next boot |
+//! | `delivery` | sinks, and what happens at them |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a boot |
 //! | `coverage` | the statement of what is seen and what not |
-//! | `snapshot` | what the control socket is told |
+//! | `snapshot`, `status` | what the control socket is told |
 
 mod commit;
 pub mod coverage;
 mod databases;
+mod delivery;
 mod edges;
 mod identity;
 mod minute;
@@ -41,6 +43,7 @@ pub mod selftest;
 mod service;
 pub mod snapshot;
 mod state;
+pub mod status;
 mod sweep_time;
 mod watch;
 
@@ -62,6 +65,7 @@ use tokio::{
 
 use self::{
     commit::{Before, Commits, LastCommit},
+    delivery::Delivery,
     edges::Edges,
     identity::HostIdentity,
     minute::MinuteState,
@@ -139,6 +143,7 @@ struct App {
     origin: Origin,
     booted: Option<WallTime>,
     outbox: Outbox,
+    delivery: Delivery,
     edges: Edges,
     databases: Databases,
     minute: MinuteState,
@@ -287,6 +292,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         scope: Scope { cgroup: cgroup.path.clone(), own_only: own_namespace_only },
         clock_steps: ClockSteps::default(),
         outbox: Outbox::start(writer),
+        delivery: Delivery::default(),
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
         edges: Edges::default(),
@@ -456,6 +462,7 @@ impl App {
                 "the disk does not answer; records may be missing"
             ),
         }
+        self.delivery.stop().await;
     }
 
     fn context(&self) -> Context<'_> {

@@ -107,6 +107,7 @@ impl App {
         self.locator = Arc::new(self.databases.locator(&config));
         let Config { host, limits, agent, .. } = &self.config;
         self.config = Config { host: host.clone(), limits: *limits, agent: agent.clone(), ..config };
+        self.delivery.settle(&self.config);
         let after_hash = self.policies.hash().to_string();
         if before_hash == after_hash {
             tracing::info!(policy_hash = after_hash, "reload: the policy is the same");

@@ -13,6 +13,7 @@ use super::{
     edges::Edge,
     minute::CAUSES,
     selftest::SelfTestView,
+    status::StatusView,
     sweep_time::{SweepTime, SweepTimes},
 };
 use crate::{
@@ -40,6 +41,8 @@ pub enum Query {
     },
     /// What is covered, and what not.
     Coverage(oneshot::Sender<CoverageSnapshot>),
+    /// One screen of everything.
+    Status(oneshot::Sender<StatusView>),
     /// Send a datagram and see whether it comes out as a finding.
     SelfTest(oneshot::Sender<SelfTestView>),
 }
@@ -270,6 +273,7 @@ impl App {
             // A client that is gone needs no answer.
             Query::Flows { limit, reply } => drop(reply.send(self.flows_snapshot(limit))),
             Query::Coverage(reply) => drop(reply.send(self.coverage_snapshot())),
+            Query::Status(reply) => drop(reply.send(self.status_view())),
             Query::SelfTest(reply) => self.ask_selftest(reply),
         }
     }

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | bytes past us, or missing, at an interface | an interval whose residual is beyond the tolerance | bytes have doubled, or it became worse | [`QUIET_INTERVALS`] intervals balance |
 //! | an attachment that vanished | somebody detached it, or what it was attached to is gone | never | it is attached again, and the bytes of the gap are known |
+//! | a sink without some records | its receiver refused them for good, or retention was faster | never | an hour without another one |
 //! | an interface that was made again or renamed | at once | never | at once |
 //!
 //! One episode per subject: a host that leaks all day is one finding that grows.
@@ -27,7 +28,7 @@ const HIGH_BYTES: u64 = 1 << 20;
 const CRITICAL_BYTES: u64 = 1 << 30;
 
 /// What an episode is about; there is one at a time for each.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// The card of this interface sent what we did not see.
     Bypass {
@@ -67,6 +68,11 @@ pub enum Subject {
         /// The old one.
         before: Arc<str>,
     },
+    /// A receiver will never have some records.
+    Undelivered {
+        /// Name of the sink.
+        sink: Arc<str>,
+    },
 }
 
 impl Subject {
@@ -79,10 +85,11 @@ impl Subject {
             Self::Unpinned { .. } => "unpinned",
             Self::Appeared { .. } => "interface-appeared",
             Self::Renamed { .. } => "interface-renamed",
+            Self::Undelivered { .. } => "undelivered",
         }
     }
 
-    /// Where: the interface, the cgroup, or `kernel`.
+    /// Where: the interface, the cgroup, the sink, or `kernel`.
     pub const fn place(&self) -> &Arc<str> {
         match self {
             Self::Bypass { interface }
@@ -90,7 +97,8 @@ impl Subject {
             | Self::Appeared { interface }
             | Self::Renamed { interface, .. }
             | Self::Detached { place: interface, .. }
-            | Self::Unpinned { place: interface, .. } => interface,
+            | Self::Unpinned { place: interface, .. }
+            | Self::Undelivered { sink: interface } => interface,
         }
     }
 
@@ -98,7 +106,11 @@ impl Subject {
     pub const fn program(&self) -> Option<&'static str> {
         match self {
             Self::Detached { program, .. } | Self::Unpinned { program, .. } => Some(program),
-            Self::Bypass { .. } | Self::Missing { .. } | Self::Appeared { .. } | Self::Renamed { .. } => None,
+            Self::Bypass { .. }
+            | Self::Missing { .. }
+            | Self::Appeared { .. }
+            | Self::Renamed { .. }
+            | Self::Undelivered { .. } => None,
         }
     }
 
@@ -123,6 +135,10 @@ impl Subject {
             Self::Unpinned { .. } => &["somebody with root removed the pin"],
             Self::Appeared { .. } => &["a driver was loaded again", "somebody made the interface again"],
             Self::Renamed { .. } => &["udev", "somebody with root"],
+            Self::Undelivered { .. } => &[
+                "the receiver expects another format",
+                "it was away for longer than the ledger keeps records",
+            ],
         }
     }
 }
@@ -390,7 +406,8 @@ const fn concerns(subject: &Subject, comparison: &Comparison) -> bool {
         Subject::Detached { .. }
         | Subject::Unpinned { .. }
         | Subject::Appeared { .. }
-        | Subject::Renamed { .. } => false,
+        | Subject::Renamed { .. }
+        | Subject::Undelivered { .. } => false,
     }
 }
 
@@ -407,7 +424,7 @@ const fn level(subject: &Subject, bytes: u64) -> Level {
             b"account_egress" | b"frames_ethernet" | b"frames_raw" => Level::High,
             _ => Level::Medium,
         },
-        Subject::Unpinned { .. } => Level::Medium,
+        Subject::Unpinned { .. } | Subject::Undelivered { .. } => Level::Medium,
         Subject::Appeared { .. } => Level::Low,
         Subject::Renamed { .. } => Level::Informational,
     }

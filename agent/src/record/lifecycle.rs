@@ -98,6 +98,53 @@ pub enum Event {
     Gap(Gap),
     /// Bytes are missing: for a time nobody counted, or what was counted is lost.
     CountingGap(CountingGap),
+    /// What became of entries on their way to a receiver, or of the receiver.
+    Delivery(Delivery),
+}
+
+/// What became of entries on their way to a receiver, or of the receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Delivery {
+    /// Name of the sink.
+    pub sink: String,
+    /// What happened.
+    pub outcome: DeliveryOutcome,
+    /// Why, in words.
+    pub reason: String,
+    /// Index of the first entry that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_index: Option<u64>,
+    /// Index of the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_index: Option<u64>,
+    /// How many entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+/// What became of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryOutcome {
+    /// The receiver takes nothing; what it misses waits in the ledger.
+    Down,
+    /// It does again.
+    Up,
+    /// It refused entries for good; they are in the dead-letter file.
+    DeadLetter,
+    /// Entries were removed from the ledger, or could not be read any more, before the receiver had them.
+    Lost,
+}
+
+impl DeliveryOutcome {
+    const fn activity(self) -> &'static str {
+        match self {
+            Self::Down => "Delivery Down",
+            Self::Up => "Delivery Up",
+            Self::DeadLetter => "Delivery Refused",
+            Self::Lost => "Delivery Lost",
+        }
+    }
 }
 
 /// Counting had gone on without an agent.
@@ -248,6 +295,21 @@ pub fn lifecycle(context: &Context<'_>, event: Event) -> Record {
         ),
         Event::ClockStep { by_ms } => {
             (other("Clock Step"), Severity::MEDIUM, format!("the wall clock jumped by {by_ms} ms"))
+        }
+        Event::Delivery(delivery) => {
+            let severity = match delivery.outcome {
+                DeliveryOutcome::Up => Severity::INFORMATIONAL,
+                DeliveryOutcome::Down => Severity::MEDIUM,
+                DeliveryOutcome::DeadLetter | DeliveryOutcome::Lost => Severity::HIGH,
+            };
+            let Delivery { sink, reason, .. } = delivery;
+            let message = match delivery.outcome {
+                DeliveryOutcome::Up => format!("{sink} takes records again: {reason}"),
+                DeliveryOutcome::Down => format!("{sink} takes no records: {reason}"),
+                DeliveryOutcome::DeadLetter => format!("{sink} refused records: {reason}"),
+                DeliveryOutcome::Lost => format!("{sink} will never have some records: {reason}"),
+            };
+            (other(delivery.outcome.activity()), severity, message)
         }
         Event::Gap(gap) => (
             other("Gap"),
