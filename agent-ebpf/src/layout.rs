@@ -4,6 +4,12 @@
 //! Two builds with the same [`hash`] share maps: a restart goes on with them. With another hash new maps are made,
 //! and the old ones are *drained*: read a last time through the [`table`] that lies beside them, which says where
 //! their fields are, so that a build can read maps of builds that it knows nothing else about.
+//!
+//! Maps that say nothing of slots go on in the new set, if what is in them is the same to both builds ([`Shared`]).
+//! What sockets remember is among them: who opened a connection is seen once, with its first packet, and who sends must
+//! not be forgotten either. The storage also refers to slots, of the old maps as of the new ones; so that no such
+//! reference is taken for one of the new maps, their generations begin beyond all of the old ones
+//! ([`Field::FirstGeneration`]).
 
 use core::mem::offset_of;
 
@@ -56,8 +62,19 @@ pub struct MapShape {
     pub entries: Entries,
     /// `BPF_F_*`.
     pub flags: u32,
-    /// It says nothing of slots, and is kept when other maps are replaced, as long as its own shape is the same.
-    pub shared: bool,
+    /// Whether it goes on when other maps are replaced.
+    pub shared: Shared,
+}
+
+/// Whether a map goes on in a new set, provided that its own shape is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// Never: it speaks of the slots of its set.
+    Not,
+    /// Always: plain numbers, that mean the same to every build.
+    Numbers,
+    /// If the builds agree on what is in it: the entry of both tables is the same, [`content`].
+    Content(Field),
 }
 
 const HASH: u32 = 1;
@@ -86,7 +103,7 @@ const fn map(
         value_size: value_size as u32,
         entries,
         flags,
-        shared: false,
+        shared: Shared::Not,
     }
 }
 
@@ -99,7 +116,7 @@ pub const MAPS: [MapShape; 18] = [
     map("ASIDE_0", HASH, ASIDE, Entries::Fixed(ASIDE_ENTRIES), NO_PREALLOC),
     map("ASIDE_1", HASH, ASIDE, Entries::Fixed(ASIDE_ENTRIES), NO_PREALLOC),
     map("INTERFACES", PERCPU_ARRAY, (4, size_of::<InterfaceCount>()), Entries::Fixed(LOW_INTERFACES), 0)
-        .shared(),
+        .shared(Shared::Content(Field::InterfaceContent)),
     map(
         "HIGH_INTERFACES",
         PERCPU_HASH,
@@ -107,18 +124,26 @@ pub const MAPS: [MapShape; 18] = [
         Entries::Fixed(HIGH_INTERFACES),
         NO_PREALLOC,
     )
-    .shared(),
-    map("MTUS", HASH, (4, 4), Entries::Fixed(HIGH_INTERFACES), 0).shared(),
-    map("SEES_ANSWERS6", ARRAY, (4, 4), Entries::Fixed(1), 0).shared(),
-    map("LOSSES", PERCPU_ARRAY, (4, size_of::<LossCell>()), Entries::Fixed(LOSS_CAUSES), 0).shared(),
+    .shared(Shared::Content(Field::InterfaceContent)),
+    map("MTUS", HASH, (4, 4), Entries::Fixed(HIGH_INTERFACES), 0).shared(Shared::Numbers),
+    map("SEES_ANSWERS6", ARRAY, (4, 4), Entries::Fixed(1), 0).shared(Shared::Numbers),
+    map("LOSSES", PERCPU_ARRAY, (4, size_of::<LossCell>()), Entries::Fixed(LOSS_CAUSES), 0)
+        .shared(Shared::Content(Field::LossContent)),
     map("FLOW_EVENTS", RINGBUF, (0, 0), Entries::FlowRing, 0),
-    map("HOST_EVENTS", RINGBUF, (0, 0), Entries::Fixed(HOST_RING_BYTES), 0).shared(),
+    map("HOST_EVENTS", RINGBUF, (0, 0), Entries::Fixed(HOST_RING_BYTES), 0)
+        .shared(Shared::Content(Field::HostEventContent)),
     map("LIVE", ARRAY, (4, size_of::<Live>()), Entries::Fixed(1), MMAPABLE),
-    map("SOCKETS", SK_STORAGE, (4, size_of::<SocketState>()), Entries::Fixed(0), NO_PREALLOC),
-    map("LISTENERS", SK_STORAGE, (4, size_of::<Stamp>()), Entries::Fixed(0), NO_PREALLOC | CLONE).shared(),
+    SOCKETS,
+    map("LISTENERS", SK_STORAGE, (4, size_of::<Stamp>()), Entries::Fixed(0), NO_PREALLOC | CLONE)
+        .shared(Shared::Content(Field::StampContent)),
     BASELINES,
     LAYOUT,
 ];
+
+/// What each socket remembers.
+pub const SOCKETS: MapShape =
+    map("SOCKETS", SK_STORAGE, (4, size_of::<SocketState>()), Entries::Fixed(0), NO_PREALLOC)
+        .shared(Shared::Content(Field::SocketContent));
 
 const ASIDE: (usize, usize) = (size_of::<AsideKey>(), size_of::<AsideValue>());
 
@@ -190,17 +215,38 @@ pub enum Field {
     AsideInner = 43,
     /// When the maps were made, nanoseconds since 1970: tells them from any others.
     Identity = 44,
+    /// [`content`] of `SOCKETS`, and of the others in turn.
+    SocketContent = 45,
+    StampContent = 46,
+    InterfaceContent = 47,
+    LossContent = 48,
+    HostEventContent = 49,
+    /// No slot of this set ever had a generation below. Sockets may remember slots of earlier sets: all of those do.
+    FirstGeneration = 50,
 }
 
-/// Where the fields are in the maps of this build. `namespace` and `identity`: see [`Field`].
-pub const fn table(hash: u64, namespace: u64, identity: u64) -> [u64; TABLE_ENTRIES as usize] {
+/// What is known of a set only when it is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// [`Field::Hash`]
+    pub hash: u64,
+    /// [`Field::Namespace`]
+    pub namespace: u64,
+    /// [`Field::Identity`]
+    pub identity: u64,
+    /// [`Field::FirstGeneration`]
+    pub first_generation: u32,
+}
+
+/// Where the fields are in the maps of this build.
+pub const fn table(made: Made) -> [u64; TABLE_ENTRIES as usize] {
     let hot = offset_of!(Slot, hot);
     let cold = offset_of!(Slot, cold);
     let owner = cold + offset_of!(SlotCold, owner);
-    let entries: [(Field, u64); 45] = [
+    let entries: [(Field, u64); 51] = [
         (Field::Magic, MAGIC),
-        (Field::Hash, hash),
-        (Field::Namespace, namespace),
+        (Field::Hash, made.hash),
+        (Field::Namespace, made.namespace),
         (Field::SlotSize, size_of::<Slot>() as u64),
         (Field::SlotWireBytes, (hot + offset_of!(SlotHot, wire_bytes)) as u64),
         (Field::SlotPayloadBytes, (hot + offset_of!(SlotHot, payload_bytes)) as u64),
@@ -242,7 +288,13 @@ pub const fn table(hash: u64, namespace: u64, identity: u64) -> [u64; TABLE_ENTR
         (Field::LossCauses, LOSS_CAUSES as u64),
         (Field::SlotInner, (cold + offset_of!(SlotCold, inner)) as u64),
         (Field::AsideInner, offset_of!(AsideKey, inner) as u64),
-        (Field::Identity, identity),
+        (Field::Identity, made.identity),
+        (Field::SocketContent, content(Field::SocketContent)),
+        (Field::StampContent, content(Field::StampContent)),
+        (Field::InterfaceContent, content(Field::InterfaceContent)),
+        (Field::LossContent, content(Field::LossContent)),
+        (Field::HostEventContent, content(Field::HostEventContent)),
+        (Field::FirstGeneration, made.first_generation as u64),
     ];
     let mut table = [0; TABLE_ENTRIES as usize];
     let mut idx = 0;
@@ -273,56 +325,91 @@ pub const fn hash(slots: u32, flow_ring_bytes: u32) -> u64 {
         sum.add(shape.flags as u64);
         idx += 1;
     }
-    let table = table(0, 0, 0);
-    let mut idx = 0;
-    while idx < table.len() {
-        sum.add(table[idx]);
-        idx += 1;
-    }
-    // Fields that only the programs and the agent of one build exchange, and no drain needs.
-    let private = [
-        offset_of!(SlotHot, next_event_at),
-        offset_of!(SlotHot, taken_for),
-        offset_of!(SlotHot, via),
-        offset_of!(SlotHot, indexed),
-        offset_of!(SlotHot, quiet),
-        offset_of!(SocketState, slot_ref),
-        offset_of!(SocketState, owner),
-        offset_of!(SocketState, quality),
-        offset_of!(SocketState, initiator),
-        offset_of!(SocketState, many),
-        offset_of!(IndexKey, cookie),
-        offset_of!(IndexKey, remote),
-        offset_of!(IndexKey, taken_for),
-        offset_of!(IndexKey, via),
-        offset_of!(Live, known_generation),
-        offset_of!(BaselineCopy, mark),
-        offset_of!(InterfaceCount, socket),
-        offset_of!(InterfaceCount, forwarded),
-        offset_of!(InterfaceCount, packet),
-        offset_of!(InterfaceCount, tunnel),
-        offset_of!(InterfaceCount, time_wait),
-        offset_of!(InterfaceCount, non_ip),
-        offset_of!(InterfaceCount, folded),
-        size_of::<FlowEvent>(),
-        offset_of!(FlowEvent, slot),
-        offset_of!(FlowEvent, generation),
-        size_of::<HostEvent>(),
-        offset_of!(HostEvent, pid),
-        offset_of!(HostEvent, path),
-        offset_of!(HostEvent, args),
-    ];
-    let mut idx = 0;
-    while idx < private.len() {
-        sum.add(private[idx] as u64);
-        idx += 1;
+    sum.add_all(&table(Made { hash: 0, namespace: 0, identity: 0, first_generation: 0 }));
+    // Fields that only the programs and the agent of one build exchange, no drain needs, and no other build goes on with.
+    sum.add_all(&[
+        offset_of!(SlotHot, next_event_at) as u64,
+        offset_of!(SlotHot, taken_for) as u64,
+        offset_of!(SlotHot, via) as u64,
+        offset_of!(SlotHot, indexed) as u64,
+        offset_of!(SlotHot, quiet) as u64,
+        offset_of!(IndexKey, cookie) as u64,
+        offset_of!(IndexKey, remote) as u64,
+        offset_of!(IndexKey, taken_for) as u64,
+        offset_of!(IndexKey, via) as u64,
+        offset_of!(Live, known_generation) as u64,
+        offset_of!(BaselineCopy, mark) as u64,
+        size_of::<FlowEvent>() as u64,
+        offset_of!(FlowEvent, slot) as u64,
+        offset_of!(FlowEvent, generation) as u64,
+    ]);
+    sum.0
+}
+
+/// Where the fields of one shared map are: builds that agree on this go on with that map. Zero for any other entry.
+pub const fn content(field: Field) -> u64 {
+    let mut sum = Fnv::new();
+    sum.add(VERSION);
+    match field {
+        Field::SocketContent => {
+            sum.add_all(&[
+                size_of::<SocketState>() as u64,
+                offset_of!(SocketState, slot_ref) as u64,
+                offset_of!(SocketState, owner) as u64,
+                offset_of!(SocketState, quality) as u64,
+                offset_of!(SocketState, initiator) as u64,
+                offset_of!(SocketState, many) as u64,
+                offset_of!(SocketState, stamped) as u64,
+                content(Field::StampContent),
+            ]);
+        }
+        Field::StampContent => {
+            sum.add_all(&[
+                size_of::<Stamp>() as u64,
+                offset_of!(Stamp, start_boot_ns) as u64,
+                offset_of!(Stamp, cgroup_id) as u64,
+                offset_of!(Stamp, pid) as u64,
+                offset_of!(Stamp, uid) as u64,
+                offset_of!(Stamp, login_uid) as u64,
+                offset_of!(Stamp, comm) as u64,
+            ]);
+        }
+        Field::InterfaceContent => {
+            sum.add_all(&[
+                size_of::<InterfaceCount>() as u64,
+                offset_of!(InterfaceCount, socket) as u64,
+                offset_of!(InterfaceCount, forwarded) as u64,
+                offset_of!(InterfaceCount, packet) as u64,
+                offset_of!(InterfaceCount, tunnel) as u64,
+                offset_of!(InterfaceCount, time_wait) as u64,
+                offset_of!(InterfaceCount, non_ip) as u64,
+                offset_of!(InterfaceCount, folded) as u64,
+            ]);
+        }
+        Field::LossContent => {
+            sum.add_all(&[
+                size_of::<LossCell>() as u64,
+                LOSS_CAUSES as u64,
+                offset_of!(LossCell, events) as u64,
+                offset_of!(LossCell, bytes) as u64,
+            ]);
+        }
+        Field::HostEventContent => {
+            sum.add_all(&[
+                size_of::<HostEvent>() as u64,
+                offset_of!(HostEvent, pid) as u64,
+                offset_of!(HostEvent, path) as u64,
+                offset_of!(HostEvent, args) as u64,
+            ]);
+        }
+        _ => return 0,
     }
     sum.0
 }
 
 impl MapShape {
-    const fn shared(self) -> Self {
-        Self { shared: true, ..self }
+    const fn shared(self, shared: Shared) -> Self {
+        Self { shared, ..self }
     }
 
     /// Its number of entries (of bytes, for a ring) under the given limits.
@@ -351,6 +438,14 @@ impl Fnv {
             idx += 1;
         }
     }
+
+    const fn add_all(&mut self, words: &[u64]) {
+        let mut idx = 0;
+        while idx < words.len() {
+            self.add(words[idx]);
+            idx += 1;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -366,11 +461,31 @@ mod tests {
 
     #[test]
     fn the_table_says_where_fields_are() {
-        let table = table(7, 9, 11);
+        let table = table(Made { hash: 7, namespace: 9, identity: 11, first_generation: 13 });
         assert_eq!(table[Field::Magic as usize], MAGIC);
         assert_eq!((table[Field::Hash as usize], table[Field::Namespace as usize]), (7, 9));
+        assert_eq!((table[Field::Identity as usize], table[Field::FirstGeneration as usize]), (11, 13));
         assert_eq!(table[Field::SlotSize as usize], size_of::<Slot>() as u64);
         let owner = offset_of!(Slot, cold) + offset_of!(SlotCold, owner);
         assert_eq!(table[Field::SlotOwnerPid as usize], (owner + offset_of!(Stamp, pid)) as u64);
+    }
+    #[test]
+    fn each_map_that_is_shared_says_what_is_in_it() {
+        let table = table(Made::default());
+        for shape in &MAPS {
+            if let Shared::Content(field) = shape.shared {
+                assert_ne!(table[field as usize], 0, "{}", shape.name);
+                assert_eq!(table[field as usize], content(field), "{}", shape.name);
+            }
+        }
+        // Another kind of content has another number, so that maps cannot be mistaken for each other.
+        assert_ne!(content(Field::SocketContent), content(Field::StampContent));
+    }
+
+    #[test]
+    fn what_sockets_remember_does_not_depend_on_the_slots() {
+        assert!(matches!(SOCKETS.shared, Shared::Content(Field::SocketContent)));
+        // The build with wider slots computes the same: none of its words is one of a slot.
+        assert_eq!(size_of::<SocketState>(), 64);
     }
 }

@@ -15,6 +15,10 @@
 //! which no socket refers to, so that the next packet of the old socket takes a new slot; a whole sweep later
 //! (programs run for microseconds) it reads the difference of the old life for the last time and puts the slot
 //! back into the queue.
+//!
+//! **Sockets outlive the maps of slots.** When those are replaced (other limits, another layout) the storage of sockets
+//! goes on, and with it who opened a connection. It then refers to slots that are gone. No generation of a new slot is
+//! as low as any of theirs, so such a reference is like one to a slot that was taken back: the socket takes another.
 
 use crate::Plain;
 
@@ -171,7 +175,10 @@ pub struct SocketState {
     /// Non-zero: the socket has had more than one destination, look into `INDEX` too.
     pub many: u8,
     /// Zero.
-    pub _pad: [u8; 5],
+    pub _pad: u8,
+    /// The set of maps, by its first generation, whose program has named the sender. While maps are replaced, programs
+    /// of both sets run for a moment, and each can correct only the slots of its own.
+    pub stamped: u32,
 }
 
 /// An interface index in one byte. Two interfaces of a host may share it, which costs nothing but the distinction.

@@ -14,6 +14,7 @@
 //! | [`record`] | the outward, versioned form of an episode or an interval (OCSF) |
 //! | [`ledger`] | the records, append-only and signed |
 //! | [`sink`] | each receiver a cursor over the ledger |
+//! | [`metrics`] | figures for Prometheus |
 //! | [`config`] | what the operator wrote, and the valid configuration made of it |
 //!
 //! `flow`, the types of `geo`, `policy` and `alert` are the pure core: they have never heard of aya, tokio,
@@ -31,6 +32,7 @@ mod fixed_text;
 pub mod flow;
 pub mod geo;
 pub mod ledger;
+pub mod metrics;
 pub mod policy;
 pub mod probe;
 pub mod process;

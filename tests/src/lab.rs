@@ -7,6 +7,10 @@
 //!   2001:db8:0:2::10
 //! ```
 //!
+//! Every host knows the hardware address of its neighbour for good. Otherwise the kernel would keep packets back while it
+//! asks for it, which on a busy machine takes long enough for a hundred packets to be thrown away: they have been sent
+//! by their socket and never leave the card. What asks and answers (ARP, neighbour discovery) is not sent, either.
+//!
 //! Names carry the process id and a number, so that labs can exist side by side. A lab goes when it is dropped,
 //! by a panic too; what a killed process left behind is removed by the next one that makes a lab.
 
@@ -127,6 +131,51 @@ impl Host {
     }
 }
 
+/// The two ends of a link of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The host in its name.
+    Leaf,
+    /// The router, or for the guest the storage host.
+    Gateway,
+}
+
+impl Host {
+    /// Hardware address of an end of this host's link.
+    fn hardware_address(self, end: End) -> String {
+        let number = match self {
+            Storage | Router => 0,
+            Approved => 1,
+            Foreign => 2,
+            Denied => 3,
+            Guest => 4,
+        };
+        let end = match end {
+            End::Leaf => 0x10,
+            End::Gateway => 0x01,
+        };
+        format!("02:00:00:00:{number:02x}:{end:02x}")
+    }
+
+    /// Lines for `ip`: the leaf knows its gateway, which is behind `device`.
+    fn knows_gateway(self, device: &str) -> [String; 2] {
+        let (_, gateway4, gateway6) = self.link();
+        let lladdr = self.hardware_address(End::Gateway);
+        [gateway4, gateway6].map(|address| neighbour(address, &lladdr, device))
+    }
+
+    /// Lines for `ip`: the gateway knows the leaf, which is behind `device`.
+    fn known_by_gateway(self, device: &str) -> [String; 2] {
+        let lladdr = self.hardware_address(End::Leaf);
+        Family::BOTH.map(|family| neighbour(&self.address(family).to_string(), &lladdr, device))
+    }
+}
+
+/// A neighbour that is never asked for.
+fn neighbour(address: &str, lladdr: &str, device: &str) -> String {
+    format!("neighbour replace {address} lladdr {lladdr} dev {device} nud permanent")
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -220,18 +269,23 @@ impl Lab {
         let mut router_lines = vec!["link set lo up".to_owned()];
         for host in Host::LEAVES {
             let (prefix, gateway4, gateway6) = host.link();
-            let lines = [
+            let (near, far) = (host.hardware_address(End::Leaf), host.hardware_address(End::Gateway));
+            let mut lines = vec![
                 "link set lo up".to_owned(),
-                format!("link add eth0 type veth peer name {host} netns {router}"),
+                format!(
+                    "link add eth0 address {near} type veth peer name {host} address {far} netns {router}"
+                ),
                 format!("address add {}/{prefix} dev eth0", host.address(Family::V4)),
                 format!("address add {}/64 dev eth0 nodad", host.address(Family::V6)),
                 "link set eth0 up".to_owned(),
                 format!("route add default via {gateway4}"),
             ];
+            lines.extend(host.knows_gateway("eth0"));
             self.ip_batch(host, &lines)?;
             router_lines.push(format!("address add {gateway4}/{prefix} dev {host}"));
             router_lines.push(format!("address add {gateway6}/64 dev {host} nodad"));
             router_lines.push(format!("link set {host} up"));
+            router_lines.extend(host.known_by_gateway(host.name()));
         }
         self.ip_batch(Router, &router_lines)?;
         for host in Host::LEAVES {
@@ -254,21 +308,29 @@ impl Lab {
         run(Command::new("ip").args(["netns", "add", &self.namespace(Guest)]))?;
         self.shell(Guest, SILENCE)?;
         let (prefix, gateway, _) = Guest.link();
+        let (leaf, bridge) = (Guest.hardware_address(End::Leaf), Guest.hardware_address(End::Gateway));
+        let [known, _] = Guest.known_by_gateway("br0");
         let lines = [
-            "link add br0 type bridge".to_owned(),
+            format!("link add br0 address {bridge} type bridge"),
             format!("address add {gateway}/{prefix} dev br0"),
-            format!("link add guest0 type veth peer name eth0 netns {}", self.namespace(Guest)),
+            format!(
+                "link add guest0 type veth peer name eth0 address {leaf} netns {}",
+                self.namespace(Guest)
+            ),
             "link set guest0 master br0".to_owned(),
             "link set guest0 up".to_owned(),
             "link set br0 up".to_owned(),
+            known,
         ];
         self.ip_batch(Storage, &lines)?;
         self.shell(Storage, "echo 1 >/proc/sys/net/ipv4/ip_forward")?;
+        let [knows, _] = Guest.knows_gateway("eth0");
         let lines = [
             "link set lo up".to_owned(),
             format!("address add {}/{prefix} dev eth0", Guest.address(Family::V4)),
             "link set eth0 up".to_owned(),
             format!("route add default via {gateway}"),
+            knows,
         ];
         self.ip_batch(Guest, &lines)?;
         self.wait_for_silence()
@@ -291,22 +353,20 @@ impl Lab {
             "address add 192.0.2.20/24 dev eth0".to_owned(),
             "link set eth0 up".to_owned(),
             format!("route add default via {}", Storage.link().1),
+            Storage.knows_gateway("eth0")[0].clone(),
         ];
         self.ip_batch(Guest, &lines)?;
+        // Some kinds have the address of the card, others one of their own.
+        let text = output(Command::new("ip").args(["-n", &guest, "-j", "link", "show", "dev", "eth0"]))?;
+        let links: Value = serde_json::from_str(&text).context("ip prints JSON")?;
+        let lladdr = links[0]["address"].as_str().context("hardware address")?;
+        self.ip_batch(Router, &[neighbour("192.0.2.20", lladdr, Storage.name())])?;
         self.wait_for_silence()
     }
 
     /// Hardware address of the storage host's next hop.
-    ///
-    /// # Errors
-    ///
-    /// When the router has no such interface.
-    pub fn gateway_mac(&self) -> Result<String> {
-        let namespace = self.namespace(Router);
-        let text =
-            output(Command::new("ip").args(["-n", &namespace, "-j", "link", "show", "dev", "storage"]))?;
-        let links: Value = serde_json::from_str(&text).context("ip prints JSON")?;
-        Ok(links[0]["address"].as_str().context("hardware address")?.to_owned())
+    pub fn gateway_mac(&self) -> String {
+        Storage.hardware_address(End::Gateway)
     }
 
     /// The name of a host's namespace, as `ip netns` knows it.

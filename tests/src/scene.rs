@@ -1,6 +1,6 @@
 //! A lab with a running agent, and the comparison of what it says with what the network card counted.
 
-use std::{thread, time::Duration};
+use std::{cell::Cell, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -29,6 +29,8 @@ pub struct Scene {
     /// The namespaces.
     pub lab: Lab,
     before: Sample,
+    /// What the card had sent when the agent last had accounted for all of it.
+    settled: Cell<Nic>,
 }
 
 /// What both sides said at one time.
@@ -66,17 +68,9 @@ impl Scene {
     ///
     /// When the agent does not answer.
     pub fn watched(lab: Lab, agent: Agent, silent: Nic) -> Result<Self> {
-        let mut before = sample(&lab, &agent)?;
-        while before.nic != silent {
-            // Something left while the agent started. What it saw of that must be in its table first.
-            thread::sleep(2 * SWEEP);
-            let earlier = before.nic;
-            before = sample(&lab, &agent)?;
-            if before.nic == earlier {
-                break;
-            }
-        }
-        Ok(Self { agent, lab, before })
+        let before = settle(&lab, &agent, silent)?;
+        let settled = Cell::new(before.nic);
+        Ok(Self { agent, lab, before, settled })
     }
 
     /// Waits until the agent has accounted for every byte that the card has sent since the start; returns the
@@ -115,6 +109,7 @@ impl Scene {
             );
             after.flows.check_sum()?;
             after.flows.check_no_loss()?;
+            self.settled.set(after.nic);
             Ok((after.flows, all))
         })
     }
@@ -125,7 +120,8 @@ impl Scene {
     ///
     /// When the agent does not answer.
     pub fn mark(&mut self) -> Result<()> {
-        self.before = sample(&self.lab, &self.agent)?;
+        self.before = settle(&self.lab, &self.agent, self.settled.get())?;
+        self.settled.set(self.before.nic);
         Ok(())
     }
 
@@ -167,6 +163,19 @@ impl Scene {
         ensure!(status.success(), "the agent ended with {status}");
         self.agent.records()
     }
+}
+
+/// Both sides, when the agent has read what the card has sent. It had when the card had sent `settled`; what has left
+/// since then, such as an answer to a neighbour, must be in its table first.
+fn settle(lab: &Lab, agent: &Agent, settled: Nic) -> Result<Sample> {
+    let mut now = sample(lab, agent)?;
+    let mut known = settled;
+    while now.nic != known {
+        thread::sleep(2 * SWEEP);
+        known = now.nic;
+        now = sample(lab, agent)?;
+    }
+    Ok(now)
 }
 
 /// Both sides at one time: the card must not have sent anything while the agent was asked.

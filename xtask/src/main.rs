@@ -6,9 +6,11 @@ mod bench;
 mod ci;
 mod demo;
 mod embed_database;
+mod foreign;
 mod fuzz;
 mod licences;
 mod lint;
+mod package;
 mod packages;
 mod setup;
 mod soak;
@@ -48,6 +50,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Make the page of what is seen, from what the tests found on each kernel
     Visibility(visibility::Args),
+    /// Make a .deb and an .rpm
+    Package(package::Args),
     /// Compress a country database into the agent
     EmbedDatabase(embed_database::Args),
 }
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Task::Soak(args) => soak::run(args),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Visibility(args) => visibility::run(&args),
+        Task::Package(args) => package::run(args),
         Task::EmbedDatabase(args) => embed_database::run(args),
     };
     match outcome {

@@ -1,27 +1,44 @@
 //! Debian packages, and what each is for.
 
 /// For every build and test, with the file it brings when it is a program (checked on other systems).
-pub(crate) const PROGRAMS: [(&str, &str); 13] = [
-    ("g++", "g++"),           // C and C++ parts of crates: zstd, libFuzzer
-    ("curl", "curl"),         // end-to-end tests: HTTP clients and servers
-    ("ethtool", "ethtool"),   // end-to-end tests: segmentation offload on and off
-    ("iperf3", "iperf3"),     // end-to-end tests and bench: bulk traffic
-    ("iproute2", "ip"),       // end-to-end tests: network namespaces
-    ("iputils-ping", "ping"), // end-to-end tests: ICMP
-    ("nftables", "nft"),      // end-to-end tests and bench: rules beside the agent
-    ("openssl", "openssl"),   // end-to-end tests: certificates
-    ("procps", "ps"),         // end-to-end tests: processes
+pub(crate) const PROGRAMS: [(&str, &str); 17] = [
+    ("g++", "g++"),             // C and C++ parts of crates: zstd, libFuzzer
+    ("curl", "curl"),           // end-to-end tests: HTTP clients and servers
+    ("ethtool", "ethtool"),     // end-to-end tests: segmentation offload on and off
+    ("iperf3", "iperf3"),       // end-to-end tests and bench: bulk traffic
+    ("iproute2", "ip"),         // end-to-end tests: network namespaces
+    ("iputils-ping", "ping"),   // end-to-end tests: ICMP
+    ("nftables", "nft"),        // end-to-end tests and bench: rules beside the agent
+    ("openssl", "openssl"),     // end-to-end tests: certificates
+    ("procps", "ps"),           // end-to-end tests: processes
+    ("prometheus", "promtool"), // tests of the alerting rules
     ("prometheus-alertmanager", "prometheus-alertmanager"), // delivery tests: a receiver of alerts
-    ("python3", "python3"),   // end-to-end tests: small clients and receivers
-    ("rsync", "rsync"),       // demo: a backup that leaves the server
-    ("util-linux", "unshare"), // end-to-end tests: namespaces of their own
+    ("python3", "python3"),     // end-to-end tests: small clients and receivers
+    ("python3-venv", "python3"), // another implementation of the ledger's formats, in a directory of its own
+    ("rsync", "rsync"),         // demo: a backup that leaves the server
+    ("rsyslog", "rsyslogd"),    // tests of sinks: a syslog server
+    ("rsyslog-gnutls", "rsyslogd"), // the same with TLS
+    ("util-linux", "unshare"),  // end-to-end tests: namespaces of their own
 ];
 
 /// For `cargo xtask vm` and the part of it that `ci` runs.
-pub(crate) const VM: [(&str, &str); 3] = [
+pub(crate) const VM: [(&str, &str); 2] = [
     ("kmod", "depmod"), // which modules need which, for a kernel unpacked from its package
     ("qemu-system-x86", "qemu-system-x86_64"), // other kernels, without hardware support
-    ("wireguard-tools", "wg"), // paths: keys for a tunnel
+];
+
+/// For paths that the short selection leaves out.
+pub(crate) const VM_PATHS: [(&str, &str); 3] = [
+    ("ksmbd-tools", "ksmbd.mountd"), // the half of ksmbd that is not in the kernel
+    ("nvme-cli", "nvme"),            // a client of NVMe over TCP
+    ("wireguard-tools", "wg"),       // keys for a tunnel
+];
+
+/// For `cargo xtask package`.
+pub(crate) const PACKAGE: [(&str, &str); 3] = [
+    ("binutils", "strip"),          // symbols are four fifths of the program
+    ("dpkg-dev", "dpkg-shlibdeps"), // which libraries the program needs
+    ("rpm", "rpmbuild"),            // the other format
 ];
 
 /// The compiler for the BPF target and its clippy, of one version.

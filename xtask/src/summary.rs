@@ -40,6 +40,12 @@ impl Summary {
         Ok(summary)
     }
 
+    /// Reads "test name ... ok" or "test name ... FAILED".
+    pub(crate) fn from_test_line(line: &str) -> Self {
+        let ended = |word| u64::from(line.starts_with("test ") && line.ends_with(word));
+        Self { passed: ended(" ... ok"), failed: ended(" ... FAILED") }
+    }
+
     /// Reads "test result: ok. 3 passed; 0 failed; 0 ignored; ...".
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let counts = line.strip_prefix("test result: ")?;

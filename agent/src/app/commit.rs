@@ -13,6 +13,7 @@ use super::{
     edges::{SavedEdge, SavedEdges},
     run_state::{Ledger, Left, RunState},
     state::Mark,
+    watch::Watch,
 };
 use crate::{
     clock::{KernelTime, WallTime},
@@ -124,15 +125,16 @@ impl App {
                     (Cow::Borrowed(part.as_str()), Cow::Borrowed(reason.as_str()), since)
                 })
                 .collect(),
+            well: self.watch.well(),
             sequence: self.outbox.last_sequence(),
             owed: self.outbox.owed(),
         };
-        file.commit(&ledger, &self.episodes.snapshot())
+        file.commit(&ledger, &self.episodes.snapshot(), &self.findings.snapshot())
     }
 
     /// Goes on with what an agent before this one left on this boot.
     pub(super) fn resume(&mut self, left: Left) {
-        let Left { ledger, episodes } = left;
+        let Left { ledger, episodes, findings } = left;
         if let Some(file) = &self.commits.file {
             self.owners.restore(file.names());
         }
@@ -150,7 +152,11 @@ impl App {
         self.edges.restore(
             if exact { ledger.edges } else { SavedEdges::default() },
             if exact { ledger.destinations.into_owned() } else { HashMap::new() },
+            ledger.written_kernel,
         );
+        if exact {
+            self.watch = Watch::resume(ledger.well);
+        }
         self.exceptions.restore(ledger.exceptions.iter().map(|(id, used)| (Arc::from(&**id), *used)));
         for (part, reason, since) in ledger.conditions {
             self.condition_since.insert(part.clone().into_owned(), since);
@@ -161,6 +167,12 @@ impl App {
             Ok(episodes) => self.episodes.restore(episodes),
             Err(reason) => {
                 tracing::error!(reason, "open episodes of the agent before cannot be read; they begin anew");
+            }
+        }
+        match findings {
+            Ok(findings) => self.findings.restore(findings),
+            Err(reason) => {
+                tracing::error!(reason, "open findings about coverage cannot be read; they begin anew");
             }
         }
         if let Origin::Resumed { exact: true, away, .. } = self.probe.origin() {

@@ -94,6 +94,12 @@ impl App {
             self.tell_notice(sink, notice, now);
         }
         self.tell_down(&failing, now);
+        // Open since before this agent: its quiet hour begins with it.
+        for episode in self.findings.open() {
+            if matches!(episode.subject, Subject::Undelivered { .. }) {
+                self.delivery.lossy.entry(episode.subject.clone()).or_insert(now);
+            }
+        }
         let over: Vec<Subject> = self
             .delivery
             .lossy

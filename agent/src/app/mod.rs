@@ -376,6 +376,7 @@ impl App {
 
         self.record_start();
         self.record_gap(before, &links.list().await.unwrap_or_default());
+        self.take_up_findings(&links).await;
         self.commit();
         self.save_state();
         service::tell(&[NotifyState::Ready]);
@@ -437,8 +438,10 @@ impl App {
             self.publish(transitions);
         }
         self.record_minute(WallTime::now());
-        let transitions = self.findings.stop();
-        self.publish_coverage(transitions);
+        if !counting_continues {
+            let transitions = self.findings.stop();
+            self.publish_coverage(transitions);
+        }
         let stop = Event::Stop {
             reason: reason.to_owned(),
             drained: true,

@@ -24,7 +24,7 @@ use crate::{
         table::{Flow, TableCounters},
     },
     policy::Verdict,
-    reconcile::{Amount, Explained, InterfaceLedger, attribution::Attribution},
+    reconcile::{Amount, Discards, Explained, InterfaceLedger, attribution::Attribution},
 };
 
 /// Version of everything the control socket says.
@@ -57,12 +57,14 @@ pub struct FlowsSnapshot {
     flows: Vec<(FlowKey, Flow)>,
     rows: usize,
     counters: TableCounters,
+    classes: Vec<(Class, Tally)>,
     overflow: Vec<(Class, Tally)>,
     retired: Tally,
     totals: Tally,
     losses: Vec<LossRow>,
     interfaces: Vec<(u32, Edge)>,
     attribution: Attribution,
+    discards: Option<Discards>,
     slots: (u32, u32),
     sweeps: SweepTimes,
     conditions: Vec<(String, String)>,
@@ -80,6 +82,7 @@ pub struct FlowsView {
     pub flows: Vec<FlowRow>,
     pub rows: u64,
     pub table: TableRow,
+    pub classes: Vec<ClassRow>,
     pub overflow: Vec<ClassRow>,
     pub retired: VolumeRow,
     pub totals: VolumeRow,
@@ -154,6 +157,7 @@ pub struct VolumeRow {
 #[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
 pub struct ClassRow {
     pub location: String,
+    pub country: Option<String>,
     pub verdict: String,
     pub owner_class: String,
     #[serde(flatten)]
@@ -212,7 +216,20 @@ pub struct AttributionRow {
     pub socket: u64,
     pub owned: u64,
     pub unnamed: u64,
+    #[serde(default)]
+    pub discarded: u64,
     pub rest: i64,
+    #[serde(default)]
+    pub discards: Option<DiscardsRow>,
+}
+
+/// What the kernel says it discarded before the edge, since the boot.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct DiscardsRow {
+    pub neighbour_packets: u64,
+    pub neighbour_failures: u64,
+    pub output_packets: u64,
 }
 
 /// Frames with their link header.
@@ -302,6 +319,7 @@ impl App {
             flows: self.largest_flows(limit).map(|(key, flow)| (key.clone(), flow.clone())).collect(),
             rows: self.table.len(),
             counters: self.table.counters(),
+            classes: self.table.totals().iter().map(|(class, tally)| (class.clone(), *tally)).collect(),
             overflow: self.table.overflow().iter().map(|(class, tally)| (class.clone(), *tally)).collect(),
             retired: self.table.evicted(),
             totals: self.table.totals().sum(),
@@ -313,11 +331,22 @@ impl App {
                 })
                 .collect(),
             attribution: self.edges.attribution,
+            discards: self.edges.owners.discards(),
             interfaces: self.edges.iter().map(|(index, edge)| (index, edge.clone())).collect(),
             slots: self.probe.slot_use(),
             sweeps: self.sweeps,
             conditions: self.conditions.iter().map(|(part, reason)| (part.clone(), reason.clone())).collect(),
         }
+    }
+}
+
+fn class_row((class, tally): &(Class, Tally)) -> ClassRow {
+    ClassRow {
+        location: class.place.to_string(),
+        country: class.place.country().map(|code| code.to_string()),
+        verdict: class.verdict.as_str().to_owned(),
+        owner_class: class.owner.as_str().to_owned(),
+        volume: volume_row(tally.volume),
     }
 }
 
@@ -344,26 +373,13 @@ impl FlowsSnapshot {
                 evicted: self.counters.evicted_flows,
                 overflowed_readings: self.counters.overflowed_readings,
             },
-            overflow: self
-                .overflow
-                .iter()
-                .map(|(class, tally)| ClassRow {
-                    location: class.place.to_string(),
-                    verdict: class.verdict.as_str().to_owned(),
-                    owner_class: class.owner.as_str().to_owned(),
-                    volume: volume_row(tally.volume),
-                })
-                .collect(),
+            classes: self.classes.iter().map(class_row).collect(),
+            overflow: self.overflow.iter().map(class_row).collect(),
             retired: volume_row(self.retired.volume),
             totals: volume_row(self.totals.volume),
             losses: self.losses,
             interfaces: self.interfaces.iter().map(|(index, edge)| interface_row(*index, edge)).collect(),
-            attribution: AttributionRow {
-                socket: self.attribution.socket_bytes,
-                owned: self.attribution.owned_bytes,
-                unnamed: self.attribution.unnamed_bytes,
-                rest: self.attribution.rest(),
-            },
+            attribution: attribution_row(self.attribution, self.discards),
             slots: SlotsRow { in_use: self.slots.0, capacity: self.slots.1 },
             sweep: SweepRow {
                 last: sweep_time_row(self.sweeps.last),
@@ -437,6 +453,20 @@ fn owner_row(key: &FlowKey) -> OwnerRow {
         container: text(&owner.workload.container),
         cgroup: text(&owner.workload.cgroup),
         quality: owner.quality.as_str().to_owned(),
+    }
+}
+
+pub(super) fn attribution_row(attribution: Attribution, discards: Option<Discards>) -> AttributionRow {
+    AttributionRow {
+        socket: attribution.socket_bytes,
+        owned: attribution.owned_bytes,
+        unnamed: attribution.unnamed_bytes,
+        discarded: attribution.discarded_bytes,
+        rest: attribution.rest(),
+        discards: discards.map(|discards| {
+            let Discards { neighbour_packets, neighbour_failures, output_packets } = discards;
+            DiscardsRow { neighbour_packets, neighbour_failures, output_packets }
+        }),
     }
 }
 

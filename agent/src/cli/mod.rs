@@ -6,11 +6,14 @@ mod coverage;
 mod doctor;
 mod explain;
 mod flows;
+mod generate;
+mod ledger;
 mod log;
 mod run;
 mod selftest;
 mod status;
 mod table;
+mod witness;
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
@@ -38,8 +41,9 @@ Exit codes:
   7  no agent answers on the control socket
   8  coverage: bytes may leave uncounted, or findings do not become records
   9  coverage: everything is counted, but not everything that is promised holds
-  10  status: violations are open
-  11  status: in policy and covered, but a sink does not get its records
+  10  ledger: what is there is not what was signed, or something is missing
+  11  status: violations are open
+  12  status: in policy and covered, but a sink does not get its records
 
 First steps:
   homeport doctor               what this host allows, and what will not be seen
@@ -80,11 +84,23 @@ enum Command {
     Coverage(coverage::Args),
     /// Let the running agent send a datagram that must come out of it as a finding
     Selftest(selftest::Args),
+    /// Verify, read, prove and export a ledger, offline and without an agent
+    Ledger(ledger::Args),
+    /// Be a witness: remember how far ledgers have come, and sign only what continues that
+    Witness(witness::Args),
     /// Stop counting for good: remove what stopped or killed agents have left in the kernel
     Cleanup(cleanup::Args),
+    /// Make manual pages and shell completions
+    #[command(hide = true)]
+    Generate(generate::Args),
 }
 
 impl Cli {
+    /// Whether the command goes on when nobody reads what it prints. All others end then, without a word.
+    pub const fn outlives_its_reader(&self) -> bool {
+        matches!(self.command, Command::Run(_))
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -100,7 +116,10 @@ impl Cli {
             Command::Flows(args) => flows::run(args),
             Command::Coverage(args) => coverage::run(args),
             Command::Selftest(args) => selftest::run(args),
+            Command::Ledger(args) => ledger::run(args),
+            Command::Witness(args) => witness::run(args),
             Command::Cleanup(args) => cleanup::run(args),
+            Command::Generate(args) => generate::run(args),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{
     Config,
-    sink::{DEFAULT_FACILITY, DEFAULT_RESEND},
+    sink::{DEFAULT_ENTERPRISE, DEFAULT_FACILITY, DEFAULT_RESEND},
 };
 use crate::{
     policy::rules::Meanings,
@@ -702,14 +702,35 @@ pub(super) static SINK_SYSLOG: Keys = Keys {
             "transport",
             "`udp`, `tcp` or `tls`",
             Shown::Default(|_| quoted("tls")),
-            "How messages travel. Syslog has no answers: what a server that dies had in its buffers is lost, and \
-             over UDP nobody knows whether anything arrived.",
+            "How messages travel. Syslog has no answers: over TCP and TLS a record counts as delivered once the \
+             server's program has read it, over UDP once it is sent.",
         ),
         key(
             "facility",
             "number, 0 to 23",
             Shown::Default(|_| DEFAULT_FACILITY.to_string()),
             "Facility of each message; 13 is `log audit`.",
+        ),
+        key(
+            "message",
+            "`record` or `text`",
+            Shown::Default(|_| quoted("record")),
+            "What stands in the message: the record in its `format`, or one sentence. The structured data is the \
+             same.",
+        ),
+        key(
+            "max_message_bytes",
+            "bytes, 2048 to 262144",
+            Shown::Absent("2048 over udp, else 8192", "131072"),
+            "The longest message that the server takes. A longer record goes as its sentence, with its id and its \
+             hash in the ledger. rsyslog takes 8 KiB unless its `maxMessageSize` says more.",
+        ),
+        key(
+            "enterprise",
+            "number",
+            Shown::Default(|_| DEFAULT_ENTERPRISE.to_string()),
+            "Private enterprise number in the name of the structured data. The default is the number for examples; \
+             an organisation has one of its own from IANA.",
         ),
         FORMAT,
         CA_FILE,

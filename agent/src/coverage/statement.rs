@@ -13,6 +13,9 @@ pub enum State {
 }
 
 impl State {
+    /// From the best to the worst.
+    pub const ALL: [Self; 3] = [Self::Covered, Self::Reduced, Self::NotCovered];
+
     /// The word of the control socket and of records.
     pub const fn as_str(self) -> &'static str {
         match self {

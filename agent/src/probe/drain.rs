@@ -18,7 +18,10 @@ use super::{
     baselines::Baselines,
     pins::Set,
     slots::{Baseline as Read, Reading},
-    sys::{self, RawArray, objects::map_info, objects::open_pinned},
+    sys::{
+        self, RawArray,
+        objects::{MapInfo, map_info, open_pinned},
+    },
 };
 
 type Table = [u64; TABLE_ENTRIES as usize];
@@ -57,6 +60,28 @@ fn of_map(set: &Set, name: &str) -> io::Result<OwnedFd> {
         .map_err(|error| io::Error::new(error.kind(), format!("{name} of set {}: {error}", set.number)))
 }
 
+/// The highest generation of any slot of `set`: no socket refers to a higher one there.
+pub(super) fn highest_generation(set: &Set, table: &Table) -> io::Result<u32> {
+    let map = of_map(set, "SLOTS")?;
+    let info = map_info(&map)?;
+    let slots = slots(&info, &map, table)?;
+    let mut highest = 0;
+    for slot in 0..info.max_entries {
+        let bytes = slots.element(slot as usize);
+        highest = highest.max(Element { bytes: &bytes, table }.short(Field::SlotGeneration)?);
+    }
+    Ok(highest)
+}
+
+/// Maps the slots of `set`, if they are as its table says.
+fn slots(info: &MapInfo, map: &OwnedFd, table: &Table) -> io::Result<RawArray> {
+    if u64::from(info.value_size) != table[Field::SlotSize as usize] || !info.value_size.is_multiple_of(8) {
+        let error = "slots of another size than their table says";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+    }
+    RawArray::new(map, info.value_size as usize, info.max_entries as usize)
+}
+
 /// Everything that was counted in the maps of `set` since `committed`, or since it was read last.
 pub(super) fn drain(
     set: &Set,
@@ -64,16 +89,12 @@ pub(super) fn drain(
     committed: Option<Committed>,
     mut take: impl FnMut(Reading),
 ) -> io::Result<Asides> {
-    let invalid = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what));
     if table[Field::BaselineSize as usize] != size_of::<Baseline>() as u64 {
-        return invalid("baselines of another kind");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "baselines of another kind"));
     }
     let map = of_map(set, "SLOTS")?;
     let info = map_info(&map)?;
-    if u64::from(info.value_size) != table[Field::SlotSize as usize] || info.value_size % 8 != 0 {
-        return invalid("slots of another size than their table says");
-    }
-    let slots = RawArray::new(&map, info.value_size as usize, info.max_entries as usize)?;
+    let slots = slots(&info, &map, table)?;
     let baselines = of_map(set, layout::BASELINES.name)?;
     let epoch = committed.map(|committed| committed.epoch);
     let baselines = Baselines::resume(std::os::fd::AsFd::as_fd(&baselines), info.max_entries, epoch)?;

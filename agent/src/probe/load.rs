@@ -27,8 +27,17 @@ use super::{
 /// The programs, compiled by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/egress.bpf.o"));
 
-/// Makes the maps, or opens those that are pinned in the directory `maps`, and loads the program that counts.
-pub(super) fn open(settings: &ProbeSettings, maps: Option<&Path>) -> Result<(Ebpf, NamespaceBy), ProbeError> {
+/// Which maps the programs are to work with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Maps<'a> {
+    /// Where they are pinned; `None`: they are made, and end with the agent.
+    pub(super) directory: Option<&'a Path>,
+    /// No slot has had a generation below.
+    pub(super) first_generation: u32,
+}
+
+/// Makes the maps, or opens those that are pinned, and loads the program that counts.
+pub(super) fn open(settings: &ProbeSettings, maps: &Maps<'_>) -> Result<(Ebpf, NamespaceBy), ProbeError> {
     let offsets = match btf::kernel_offsets(Path::new("/sys/kernel/btf/vmlinux")) {
         Ok(offsets) => offsets,
         Err(error) => {
@@ -71,7 +80,7 @@ fn load(
     settings: &ProbeSettings,
     offsets: &Offsets,
     namespaces: NamespaceBy,
-    maps: Option<&Path>,
+    maps: &Maps<'_>,
 ) -> Result<Option<Ebpf>, ProbeError> {
     let mut ebpf = load_unchecked(settings, offsets, namespaces, maps)?;
     let program: &mut CgroupSkb = match ebpf.program_mut("account_egress").map(TryInto::try_into) {
@@ -87,32 +96,27 @@ fn load_unchecked(
     settings: &ProbeSettings,
     offsets: &Offsets,
     namespaces: NamespaceBy,
-    maps: Option<&Path>,
+    maps: &Maps<'_>,
 ) -> Result<Ebpf, ProbeError> {
-    let scope = if settings.own_namespace_only {
-        own_namespace(namespaces)
-            .map_err(|error| ProbeError::Map { map: "own network namespace", error })?
-            .unwrap_or_default()
-    } else {
-        0
-    };
-    let scope_inode = if settings.own_namespace_only && offsets.sock_net != 0 {
-        own_inode().map_err(|error| ProbeError::Map { map: "own network namespace", error })?
-    } else {
-        0
-    };
+    let unknown = |error| ProbeError::Map { map: "own network namespace", error };
+    let own = own_namespace(namespaces).map_err(unknown)?.unwrap_or_default();
+    let scope = if settings.own_namespace_only { own } else { 0 };
+    let scope_inode =
+        if settings.own_namespace_only && offsets.sock_net != 0 { own_inode().map_err(unknown)? } else { 0 };
     let netns_by = namespaces.as_setting();
     let tunnel_kinds = tunnel_kinds();
     let offsets = AsGlobal(*offsets);
     let mut loader = EbpfLoader::new();
-    if let Some(directory) = maps {
+    if let Some(directory) = maps.directory {
         for shape in &MAPS {
             loader.map_pin_path(shape.name, directory.join(shape.name));
         }
     }
     loader
         .override_global("OFFSETS", &offsets, true)
+        .override_global("FIRST_GENERATION", &maps.first_generation, true)
         .override_global("SCOPE_NETNS", &scope, true)
+        .override_global("OWN_NETNS", &own, true)
         .override_global("SCOPE_INODE", &scope_inode, true)
         .override_global("TUNNEL_KINDS", &tunnel_kinds, true)
         .override_global("NETNS_BY", &netns_by, true)

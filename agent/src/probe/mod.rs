@@ -10,12 +10,14 @@
 //! | `load` | the object file into the kernel |
 //! | `pins` | where maps and links stay while no agent runs |
 //! | `hooks` | programs on their hooks: attached, handed over, looked after |
+//! | `qdisc` | what filters hang on before Linux 6.6 |
 //! | `cleanup` | the end of counting: nothing stays behind |
 //! | `slots` | readings of the counters, and how slots are taken back |
 //! | `reclaim` | when they are, if they only fell silent |
 //! | `baselines` | what has been read of each slot, for the agent after this one |
 //! | `drain` | maps of another layout, read for the last time |
 //! | `frames` | counters of interfaces |
+//! | `discards` | what the kernel says it discarded on the way out |
 //! | `rings` | events |
 //! | `known` | destinations the programs are silent about |
 //! | `namespace` | the agent's own network namespace |
@@ -27,6 +29,7 @@
 mod baselines;
 pub mod btf;
 mod cleanup;
+pub mod discards;
 mod drain;
 pub mod edge;
 mod error;
@@ -39,6 +42,7 @@ mod memlock;
 mod namespace;
 mod pins;
 pub mod programs;
+mod qdisc;
 mod reclaim;
 mod rings;
 mod slots;
@@ -63,11 +67,12 @@ use homeport_ebpf::{
     loss::{LOSS_CAUSES, LossCell},
 };
 
+pub(crate) use self::sys::unacknowledged_bytes;
 use self::{
     baselines::Baselines,
     hooks::{Cgroup, Hooks},
     load::{load_program, map_fd, take_ring},
-    pins::{Pins, Scale, Set},
+    pins::{Identity, Pins, Predecessor, Scale, Set},
     programs::{Kind, PROGRAMS, Program, ProgramStatus, State},
     slots::Slots,
     sys::{LiveSettings, objects::open_pinned},
@@ -231,13 +236,15 @@ impl Probe {
             (_, Some(set)) => Some(set.path.clone()),
             (Some(pins), None) => {
                 let path = pins.begin_set().map_err(pinning)?;
-                let newest = earlier.last().map(|earlier| &earlier.set);
-                pins::prepare_set(&path, scale, newest).map_err(pinning)?;
+                pins::prepare_set(&path, scale, predecessor(&earlier)).map_err(pinning)?;
                 Some(path)
             }
             (None, None) => None,
         };
-        let (mut ebpf, namespaces) = load::open(settings, directory.as_deref())?;
+        let identity = directory.as_ref().map_or(Ok(Identity::UNPINNED), |path| pins::identity(path));
+        let Identity { maps, first_generation } = identity.map_err(pinning)?;
+        let program_maps = load::Maps { directory: directory.as_deref(), first_generation };
+        let (mut ebpf, namespaces) = load::open(settings, &program_maps)?;
         let cpus =
             aya::util::nr_cpus().map_err(|(_, error)| ProbeError::Map { map: "per-CPU maps", error })?;
         let live = LiveSettings::new(map_fd(&ebpf, "LIVE")?)
@@ -247,11 +254,11 @@ impl Probe {
         };
         let in_slots = |error| ProbeError::Map { map: "SLOTS", error };
         let (array, index, free) = slot_maps(&ebpf)?;
-        let maps = directory.as_ref().map_or(Ok(0), |path| pins::identity(path)).map_err(pinning)?;
         let baselines = match &directory {
             Some(path) => Some(open_pinned(&path.join(layout::BASELINES.name)).map_err(pinning)?),
             None => None,
         };
+        let fresh = (settings.slots, first_generation);
         let slots = match (&set, &baselines) {
             (Some(_), Some(map)) => {
                 let epoch = committed.map(|committed| committed.epoch);
@@ -284,9 +291,9 @@ impl Probe {
                     let exact = committed.is_some();
                     origin = Origin::Resumed { exact, away: Volume::default(), replaced: true };
                 }
-                Slots::new(array, free, settings.slots, saved).map_err(in_slots)?
+                Slots::new(array, free, fresh, saved).map_err(in_slots)?
             }
-            (_, None) => Slots::new(array, free, settings.slots, Baselines::none()).map_err(in_slots)?,
+            (_, None) => Slots::new(array, free, fresh, Baselines::none()).map_err(in_slots)?,
         };
         for idx in [0, 1] {
             make_rests(map_fd(&ebpf, aside_name(idx))?)
@@ -364,6 +371,11 @@ impl Probe {
     /// second.
     pub fn attachments(&mut self) -> Vec<Attachment> {
         self.hooks.attachments(&mut self.ebpf)
+    }
+
+    /// What an earlier agent had attached and was detached when this one came, which has attached it again.
+    pub fn take_vanished(&mut self) -> Vec<(&'static Program, At)> {
+        self.hooks.take_vanished()
     }
 
     /// Attaches and pins again what [`Self::attachments`] would not call attached. An interface that is gone cannot
@@ -636,6 +648,21 @@ impl Default for Found {
     fn default() -> Self {
         Self { origin: Origin::Fresh, set: None, earlier: Vec::new(), committed: None }
     }
+}
+
+/// What a new set goes on with of the `earlier` ones.
+fn predecessor(earlier: &[Earlier]) -> Option<Predecessor<'_>> {
+    let newest = earlier.last()?;
+    let highest = earlier.iter().map(|earlier| drain::highest_generation(&earlier.set, &earlier.table));
+    let highest_generation = match highest.reduce(|left, right| Ok(left?.max(right?))) {
+        Some(Ok(highest)) => Some(highest),
+        Some(Err(error)) => {
+            tracing::warn!(%error, "maps of the agent before cannot be read: who opened older connections is forgotten");
+            None
+        }
+        None => None,
+    };
+    Some(Predecessor { set: &newest.set, table: &newest.table, highest_generation })
 }
 
 /// Finds out which maps to go on with and which to read out. Those of no use are removed, their links first.

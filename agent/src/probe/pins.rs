@@ -4,6 +4,7 @@
 //!   PIN_DIR/sets/3/SLOTS, FREE, ...   the maps that the programs use; several sets only while one is drained
 //!   PIN_DIR/links/account_egress      links: as long as they are pinned, the programs run
 //!   PIN_DIR/links/frames_ethernet-2   those of interfaces carry the interface's index
+//!   PIN_DIR/qdiscs/2                  before Linux 6.6: we made the clsact qdisc of this interface; a mark, empty
 //!   PIN_DIR/new/                      a set being made; a leftover of it is of no use to anybody
 //! ```
 //!
@@ -13,11 +14,12 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
+    os::fd::OwnedFd,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
-use homeport_ebpf::layout::{self, Field, MAPS, TABLE_ENTRIES};
+use homeport_ebpf::layout::{self, Field, MAPS, MapShape, Shared, TABLE_ENTRIES};
 use rustix::{
     fs::FlockOperation,
     mount::{MountFlags, mount},
@@ -135,7 +137,7 @@ impl Scale {
         layout::hash(self.slots, self.ring_bytes)
     }
 
-    fn shape(self, map: &layout::MapShape) -> MapInfo {
+    fn shape(self, map: &MapShape) -> MapInfo {
         MapInfo {
             map_type: map.kind,
             id: 0,
@@ -230,6 +232,25 @@ impl Pins {
         pin(link, &unfinished)?;
         fs::rename(&unfinished, &path)?;
         Ok(path)
+    }
+
+    /// Notes that a clsact qdisc is being made; false when that was noted before, or cannot be.
+    pub(super) fn note_qdisc(&self, interface: u32) -> bool {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        let _ = builder.create(self.root.join("qdiscs"));
+        fs::create_dir(self.root.join("qdiscs").join(interface.to_string())).is_ok()
+    }
+
+    /// It is not ours, or gone.
+    pub(super) fn forget_qdisc(&self, interface: u32) {
+        let _ = fs::remove_dir(self.root.join("qdiscs").join(interface.to_string()));
+    }
+
+    /// Interfaces whose clsact qdisc is ours.
+    pub(super) fn qdiscs(&self) -> Vec<u32> {
+        let entries = fs::read_dir(self.root.join("qdiscs")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
     /// Every pinned link with its name.
@@ -327,25 +348,76 @@ fn read_table(path: &Path) -> io::Result<[u64; TABLE_ENTRIES as usize]> {
     Ok(table)
 }
 
-/// What tells a set from every other one, of other directories and boots, too.
-pub(super) fn identity(set: &Path) -> io::Result<u64> {
-    Ok(read_table(&set.join(layout::LAYOUT.name))?[Field::Identity as usize])
+/// What tells a set from others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// No other set has it, of other directories and boots either.
+    pub(super) maps: u64,
+    /// No slot of it has had a generation below.
+    pub(super) first_generation: u32,
+}
+
+impl Identity {
+    /// Maps that end with the agent.
+    pub(super) const UNPINNED: Self = Self { maps: 0, first_generation: 1 };
+}
+
+/// What the table of a set says of it.
+pub(super) fn identity(set: &Path) -> io::Result<Identity> {
+    let table = read_table(&set.join(layout::LAYOUT.name))?;
+    let first_generation = u32::try_from(table[Field::FirstGeneration as usize]).unwrap_or_default();
+    Ok(Identity { maps: table[Field::Identity as usize], first_generation })
+}
+
+/// The set that a new one follows, and where its fields are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Predecessor<'a> {
+    pub(super) set: &'a Set,
+    pub(super) table: &'a [u64; TABLE_ENTRIES as usize],
+    /// The highest generation of all slots that sockets may still remember; `None` when that cannot be told.
+    pub(super) highest_generation: Option<u32>,
+}
+
+impl Predecessor<'_> {
+    /// The map, if this build can go on with it.
+    fn shared(&self, shape: &MapShape, scale: Scale) -> io::Result<Option<OwnedFd>> {
+        let is_understood = match shape.shared {
+            Shared::Not => false,
+            Shared::Numbers => true,
+            Shared::Content(field) => self.table[field as usize] == layout::content(field),
+        };
+        // References to slots that cannot be told from those of the new ones must not be met.
+        let is_safe = shape.name != layout::SOCKETS.name || self.highest_generation.is_some();
+        if !is_understood || !is_safe {
+            return Ok(None);
+        }
+        let Ok(map) = open_pinned(&self.set.map(shape.name)) else { return Ok(None) };
+        let is_same = MapInfo { id: 0, ..map_info(&map)? } == scale.shape(shape);
+        Ok(is_same.then_some(map))
+    }
 }
 
 /// Makes the maps of a new set that the programs do not know: the layout table and the baselines; and takes over
 /// the maps of an earlier set that are still the same.
-pub(super) fn prepare_set(path: &Path, scale: Scale, earlier: Option<&Set>) -> io::Result<()> {
-    if let Some(earlier) = earlier {
-        for shape in MAPS.iter().filter(|shape| shape.shared) {
-            let Ok(map) = open_pinned(&earlier.map(shape.name)) else { continue };
-            if (MapInfo { id: 0, ..map_info(&map)? }) == scale.shape(shape) {
+pub(super) fn prepare_set(path: &Path, scale: Scale, predecessor: Option<Predecessor<'_>>) -> io::Result<()> {
+    let mut first_generation = 1;
+    if let Some(predecessor) = predecessor {
+        for shape in &MAPS {
+            if let Some(map) = predecessor.shared(shape, scale)? {
                 pin(&map, &path.join(shape.name))?;
             }
         }
+        // A life of a slot takes seconds: the end of the numbers is more than a century away.
+        first_generation = predecessor.highest_generation.unwrap_or_default().saturating_add(1);
     }
     let table = create_map(scale.shape(&layout::LAYOUT))?;
-    let identity = WallTime::now().0 as u64;
-    for (idx, entry) in (0_u32..).zip(layout::table(scale.hash(), scale.namespace, identity)) {
+    let made = layout::Made {
+        hash: scale.hash(),
+        namespace: scale.namespace,
+        identity: WallTime::now().0 as u64,
+        first_generation,
+    };
+    for (idx, entry) in (0_u32..).zip(layout::table(made)) {
         sys::update(&table, &idx, &entry)?;
     }
     pin(&table, &path.join(layout::LAYOUT.name))?;

@@ -91,16 +91,17 @@ pub(super) struct Found {
 }
 
 impl Slots {
-    /// Maps the slots and puts all of them on the stack of free ones, the lowest on top.
+    /// Maps the slots and puts all of them on the stack of free ones, the lowest on top. Each begins its first life
+    /// with this generation.
     pub(super) fn new(
         slots: BorrowedFd<'_>,
         free: BorrowedFd<'_>,
-        len: u32,
+        (len, generation): (u32, u32),
         saved: Baselines,
     ) -> io::Result<Self> {
         let array = SlotArray::new(slots, len)?;
         for slot in (0..len).rev() {
-            array.set_generation(slot, 1);
+            array.set_generation(slot, generation);
             sys::push(free, &slot)?;
         }
         Ok(Self::of(array, vec![Baseline::default(); len as usize], saved))

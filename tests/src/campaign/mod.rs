@@ -6,6 +6,7 @@
 //! | file | what for |
 //! |---|---|
 //! | `flows` | very many flows at once, and very many one after the other |
+//! | `verify` | a ledger before homeport's and somebody else's eyes, sound and damaged |
 //! | `restart` | restarts at random moments under four transfers, and the sum of all records |
 //! | `memory` | what the agent takes |
 //! | `random` | numbers that a seed repeats |
@@ -16,6 +17,7 @@ mod memory;
 mod random;
 mod report;
 pub mod restart;
+pub mod verify;
 
 pub use self::{
     random::Random,

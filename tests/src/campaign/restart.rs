@@ -223,21 +223,14 @@ impl Run<'_> {
         report.figure("changes of build", self.steps.upgrades);
         report.figure("frames sent by the card", sent.packets);
         report.figure("records, without hole or repetition", records.0.len());
-        // Sockets take their storage anew with new maps, and who opened an old connection is forgotten then: what it
-        // goes on to send is an episode of its own.
-        let new_maps = self.steps.resizes + self.steps.upgrades > 0;
-        if new_maps {
-            report.figure("episodes, opened once and still open", records.episodes().len());
-        } else {
-            report.exactly("episodes, opened once and still open", 2, records.episodes().len());
-        }
+        report.exactly("episodes, opened once and still open", 2, records.episodes().len());
         let recorded = in_records + non_ip;
         report.exactly("bytes on record (layer 3, without link headers)", sent.layer3_bytes(), recorded);
         for event in ["counting-gap", "gap"] {
             let count = records.lifecycle().iter().filter(|seen| **seen == event).count();
             report.exactly(format!("records of kind {event}"), 0, count);
         }
-        if let Err(error) = report.check().and_then(|()| check_episodes(&records, new_maps)) {
+        if let Err(error) = report.check().and_then(|()| check_episodes(&records)) {
             bail!("{error:#}\n{report}\n{}", self.agent.log());
         }
         Ok(report)
@@ -265,7 +258,7 @@ pub fn check_numbers(records: &Records) -> Result<()> {
 
 /// What is sent abroad is one episode for who connects or sends datagrams, and one for the server, from the first byte
 /// to the last.
-fn check_episodes(records: &Records, new_maps: bool) -> Result<()> {
+fn check_episodes(records: &Records) -> Result<()> {
     let episodes = records.episodes_in("DE");
     let ids: Vec<String> = episodes
         .iter()
@@ -282,7 +275,7 @@ fn check_episodes(records: &Records, new_maps: bool) -> Result<()> {
             )
         })
         .collect();
-    ensure!(new_maps || episodes.len() == 2, "two episodes expected: {ids:#?}");
+    ensure!(episodes.len() == 2, "two episodes expected: {ids:#?}");
     for episode in &episodes {
         let opened = episode.findings.iter().filter(|finding| finding["activity_id"] == 1).count();
         let closed = episode.findings.iter().filter(|finding| finding["activity_id"] == 3).count();

@@ -4,9 +4,11 @@
 //! One file per family. Every test has a lab of its own, so they can run side by side.
 
 mod approved;
+mod away;
 mod bad_input;
 mod coverage;
 mod database;
+mod discards;
 mod episode;
 mod latency;
 mod load;

@@ -108,5 +108,6 @@ paths! {
         service_nfsd, "nfsd (NFS 4.2)", Kernel("nfsd"), "remote", service::read_from(&service::NFSD);
         service_nvmet, "NVMe/TCP target", Kernel("nvmet"), "remote", service::read_from(&service::NVMET);
         service_iscsi, "iSCSI target (LIO)", Kernel("iscsi"), "remote", service::read_from(&service::ISCSI);
+        service_ksmbd, "ksmbd (SMB 3)", Kernel("ksmbd"), "remote", service::read_from(&service::KSMBD);
     }
 }

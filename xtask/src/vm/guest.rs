@@ -40,6 +40,8 @@ pub(crate) struct Guest<'a> {
 pub(crate) struct Outcome {
     pub(crate) summary: Summary,
     pub(crate) took: Duration,
+    /// Whether all tests had their turn; otherwise the time was over.
+    pub(crate) is_complete: bool,
 }
 
 impl<'a> Guest<'a> {
@@ -53,19 +55,25 @@ impl<'a> Guest<'a> {
         Ok(Self { kernel, directory })
     }
 
-    /// Runs a script that sets `failures` to how many of its commands failed.
+    /// Runs a script that sets `failures` to how many of its commands failed, for as long as it takes or until `limit`.
     ///
     /// # Errors
     ///
-    /// When the guest does not get to its end, with the last lines of its console.
-    pub(crate) fn run(&self, job: &str) -> Result<Outcome> {
+    /// When the guest does not get to its end, or to no test at all until the limit, with the last lines of its
+    /// console.
+    pub(crate) fn run(&self, job: &str, limit: Option<Duration>) -> Result<Outcome> {
         let started = Instant::now();
         fs::write(self.directory.join("guest.sh"), START)?;
         fs::write(self.directory.join("job.sh"), job)?;
         let mut qemu = self.qemu()?;
         tool::announce(&qemu);
         let mut machine = Machine(qemu.spawn().context("start qemu-system-x86_64")?);
-        let mut summary = self.follow(&mut machine)?;
+        let deadline = limit.map(|limit| started + limit);
+        let (mut summary, is_complete) = self.follow(&mut machine, deadline)?;
+        if !is_complete {
+            ensure!(summary.passed + summary.failed > 0, "no test ended in time; {}", self.console());
+            return Ok(Outcome { summary, took: started.elapsed(), is_complete });
+        }
         machine.0.wait()?;
         let status = fs::read_to_string(self.directory.join("status")).unwrap_or_default();
         let Ok(failures) = status.trim().parse::<u64>() else {
@@ -76,11 +84,11 @@ impl<'a> Guest<'a> {
             summary.failed = failures;
         }
         ensure!(summary.passed + summary.failed > 0, "no test ran: no name matches the filter");
-        Ok(Outcome { summary, took: started.elapsed() })
+        Ok(Outcome { summary, took: started.elapsed(), is_complete })
     }
 
-    /// Shows what the guest prints until it ends.
-    fn follow(&self, machine: &mut Machine) -> Result<Summary> {
+    /// Shows what the guest prints until it ends, or time is over, and whether it ended.
+    fn follow(&self, machine: &mut Machine, deadline: Option<Instant>) -> Result<(Summary, bool)> {
         let (sender, lines) = channel();
         let stdout = machine.0.stdout.take().context("qemu writes to a pipe")?;
         thread::spawn(move || {
@@ -91,13 +99,24 @@ impl<'a> Guest<'a> {
             }
         });
         let mut summary = Summary::default();
+        // Of the binary that runs: its own sum comes at its end.
+        let mut running = Summary::default();
         loop {
-            match lines.recv_timeout(SILENCE_LIMIT) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            match lines.recv_timeout(left.map_or(SILENCE_LIMIT, |left| left.min(SILENCE_LIMIT))) {
                 Ok(line) => {
                     println!("{line}");
-                    summary += Summary::from_line(&line).unwrap_or_default();
+                    running += Summary::from_test_line(&line);
+                    if let Some(sum) = Summary::from_line(&line) {
+                        summary += sum;
+                        running = Summary::default();
+                    }
                 }
-                Err(RecvTimeoutError::Disconnected) => return Ok(summary),
+                Err(RecvTimeoutError::Disconnected) => return Ok((summary, true)),
+                Err(RecvTimeoutError::Timeout) if deadline.is_some_and(|end| end <= Instant::now()) => {
+                    summary += running;
+                    return Ok((summary, false));
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     bail!("the guest printed nothing for {SILENCE_LIMIT:?}; {}", self.console())
                 }

@@ -6,6 +6,9 @@ echo "vm: root mounted after $up s"
 
 mkdir -p /lib/modules /dev/pts /dev/shm /run/netns /run/lock
 mount --bind "$HOMEPORT_MODULES" /lib/modules
+# Opening it loads the module, but without udev nobody makes the node.
+mkdir -p /dev/net
+mknod /dev/net/tun c 10 200
 mount -t devpts -o gid=5,mode=620 devpts /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup

@@ -77,7 +77,7 @@ fn copy_module(module: &Path, into: &Path, busybox: &Path) -> Result<String> {
 
 /// A busybox without libraries. Its package excludes the other busybox that many systems boot with, so it is not
 /// installed but unpacked.
-fn busybox(vm: &Path) -> Result<PathBuf> {
+pub(crate) fn busybox(vm: &Path) -> Result<PathBuf> {
     let program = |root: &Path| {
         ["bin/busybox", "usr/bin/busybox"].map(|path| root.join(path)).into_iter().find(|path| path.exists())
     };

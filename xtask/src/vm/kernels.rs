@@ -52,6 +52,9 @@ const LEFT_OUT: [&str; 7] = [
     "*/System.map-*",
 ];
 
+/// The packages of a kernel that was not here; none when it was.
+pub(crate) struct Packages(Vec<PathBuf>);
+
 /// A kernel that is here and can be booted.
 pub(crate) struct Unpacked {
     pub(crate) image: PathBuf,
@@ -70,16 +73,36 @@ impl Kernel {
         })
     }
 
-    /// Fetches and unpacks it, unless that was done before.
-    pub(crate) fn unpacked(self, vm: &Path) -> Result<Unpacked> {
-        let root = vm.join("kernels").join(self.name);
+    /// Fetches its packages, unless it is here.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be had. All that fails afterwards is a fault of this program or of the kernel.
+    pub(crate) fn download(self, vm: &Path) -> Result<Packages> {
+        initramfs::busybox(vm)?;
+        if self.root(vm).exists() {
+            return Ok(Packages(Vec::new()));
+        }
+        let mut failures = Vec::new();
+        for suite in self.suites {
+            match self.fetch_from(suite, vm) {
+                Ok(files) => return Ok(Packages(files)),
+                Err(error) => failures.push(format!("{suite}: {error:#}")),
+            }
+        }
+        bail!("cannot fetch kernel {}: {}", self.name, failures.join("; "))
+    }
+
+    /// Unpacks it, unless that was done before.
+    pub(crate) fn unpack(self, packages: &Packages, vm: &Path) -> Result<Unpacked> {
+        let root = self.root(vm);
         if !root.exists() {
             // Complete or not there: what was interrupted is made again.
             let unfinished = vm.join("kernels").join(format!("{}.unfinished", self.name));
             if unfinished.exists() {
                 fs::remove_dir_all(&unfinished)?;
             }
-            self.fetch(vm, &unfinished).with_context(|| format!("fetch kernel {}", self.name))?;
+            unpack(&packages.0, &unfinished)?;
             fs::rename(&unfinished, &root).with_context(|| format!("move {}", unfinished.display()))?;
         }
         let release = release_in(&root)?;
@@ -89,15 +112,8 @@ impl Kernel {
         Ok(unpacked)
     }
 
-    fn fetch(self, vm: &Path, into: &Path) -> Result<()> {
-        let mut failures = Vec::new();
-        for suite in self.suites {
-            match self.fetch_from(suite, vm) {
-                Ok(files) => return unpack(&files, into),
-                Err(error) => failures.push(format!("{suite}: {error:#}")),
-            }
-        }
-        bail!("{}", failures.join("; "))
+    fn root(self, vm: &Path) -> PathBuf {
+        vm.join("kernels").join(self.name)
     }
 
     fn fetch_from(self, suite: &str, vm: &Path) -> Result<Vec<PathBuf>> {
@@ -110,9 +126,9 @@ impl Kernel {
             .filter(|release| is_plain(release))
             .max_by_key(|release| numbers(release))
             .with_context(|| format!("no package {prefix}*{FLAVOUR}"))?;
-        // From 6.19 on, image and modules are packages of their own.
+        // From 6.19 on, image, modules and the list of what is built in are packages of their own.
         let mut packages = Vec::new();
-        for part in ["linux-image-", "linux-binary-", "linux-modules-"] {
+        for part in ["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"] {
             let name = format!("{part}{release}{FLAVOUR}");
             if archive.packages(&name)?.contains(&name) {
                 packages.push(name);

@@ -86,7 +86,8 @@ pub(crate) static HOST_EVENTS: RingBuf = RingBuf::with_byte_size(layout::HOST_RI
 #[map]
 pub(crate) static LIVE: Array<Live> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// What each socket remembers. Not cloned: an accepted socket must not start with its listener's slot.
+/// What each socket remembers. Not cloned: an accepted socket must not start with its listener's slot. It outlives the
+/// maps of slots, see `homeport_ebpf::layout`.
 #[btf_map]
 pub(crate) static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
@@ -98,11 +99,19 @@ pub(crate) static LISTENERS: ClonedSkStorage<Stamp> = ClonedSkStorage::new();
 #[unsafe(no_mangle)]
 static OFFSETS: [u32; size_of::<Offsets>() / 4] = [0; size_of::<Offsets>() / 4];
 
+/// No slot has had a generation below: sockets that refer to such ones speak of earlier maps.
+#[unsafe(no_mangle)]
+static FIRST_GENERATION: u32 = 0;
+
 /// Network namespace to account for, as [`netns_by`] tells it; zero: all of them.
 #[unsafe(no_mangle)]
 static SCOPE_NETNS: u64 = 0;
 
-/// The inode number of the same namespace; zero: unknown, or all of them.
+/// The agent's own network namespace, as [`netns_by`] tells it, whatever is accounted for; zero: unknown.
+#[unsafe(no_mangle)]
+static OWN_NETNS: u64 = 0;
+
+/// The inode number of the namespace to account for; zero: unknown, or all of them.
 #[unsafe(no_mangle)]
 static SCOPE_INODE: u64 = 0;
 
@@ -130,9 +139,21 @@ pub(crate) fn offset_at(idx: usize) -> u32 {
 }
 
 #[inline(always)]
+pub(crate) fn first_generation() -> u32 {
+    // SAFETY: a static; volatile because the agent writes it before loading.
+    unsafe { core::ptr::read_volatile(&raw const FIRST_GENERATION) }
+}
+
+#[inline(always)]
 pub(crate) fn scope_netns() -> u64 {
     // SAFETY: a static; volatile because the agent writes it before loading.
     unsafe { core::ptr::read_volatile(&raw const SCOPE_NETNS) }
+}
+
+#[inline(always)]
+pub(crate) fn own_netns() -> u64 {
+    // SAFETY: a static; volatile because the agent writes it before loading.
+    unsafe { core::ptr::read_volatile(&raw const OWN_NETNS) }
 }
 
 #[inline(always)]

@@ -84,12 +84,16 @@ pub(crate) fn stamp_sender(sk: *mut bpf_sock, sent: i32) {
     }
     // SAFETY: checked above.
     let known = unsafe { &mut *state };
-    if known.owner.pid == pid && known.quality == QUALITY_SENDER {
+    let set = maps::first_generation();
+    if known.owner.pid == pid && known.quality == QUALITY_SENDER && known.stamped == set {
         return;
     }
+    // While maps are replaced the program of the other set may have been here first, and could not correct our slot.
+    let elsewhere = known.stamped != set;
     let provisional = known.quality != QUALITY_SENDER;
     known.owner = current();
     known.quality = QUALITY_SENDER;
+    known.stamped = set;
     let reference = known.slot_ref;
     let Some(slot) = SLOTS.get_ptr_mut(slot_of(reference)) else { return };
     // SAFETY: from a checked lookup.
@@ -97,7 +101,10 @@ pub(crate) fn stamp_sender(sk: *mut bpf_sock, sent: i32) {
     if hot.generation != generation_of(reference) {
         return;
     }
-    if provisional {
+    if elsewhere && cold.quality == QUALITY_SENDER && cold.owner.pid == pid {
+        return;
+    }
+    if provisional || (elsewhere && cold.quality != QUALITY_SENDER) {
         cold.owner = known.owner;
         cold.quality = QUALITY_SENDER;
         if hot.quiet == 0 {

@@ -5,6 +5,7 @@
 
 mod flows;
 mod restart;
+mod verify;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -28,6 +29,8 @@ enum Campaign {
     Flows(flows::Args),
     /// Kills, stops, upgrades and changes of size at random moments under four transfers
     Restart(restart::Args),
+    /// A large ledger before homeport's and somebody else's eyes, sound and damaged; needs no root
+    Verify(verify::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn run(campaign: &Campaign, seed: u64) -> Result<Report> {
     let progress = Progress::on_terminal();
     match campaign {
         Campaign::Flows(args) => homeport_tests::campaign::flows::run(&args.plan(seed), progress),
+        Campaign::Verify(args) => homeport_tests::campaign::verify::run(&args.plan(seed), progress),
         Campaign::Restart(args) => homeport_tests::campaign::restart::run(&args.plan(seed), progress),
     }
 }

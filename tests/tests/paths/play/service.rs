@@ -1,6 +1,6 @@
 //! Servers inside the kernel, set up by hand on the storage host, and real clients abroad that read from them.
 //!
-//! Their user-space tools are not needed: the kernel is told through its own files what the tools would tell it.
+//! Most of their tools are not needed: the kernel is told through its own files what the tools would tell it.
 
 use anyhow::{Context as _, Result};
 use homeport_tests::{
@@ -55,7 +55,7 @@ pub(crate) const NVMET: Service = Service {
         cd /sys/kernel/config/nvmet; mkdir ports/1; cd ports/1
         echo tcp >addr_trtype; echo ipv4 >addr_adrfam; echo $SERVER >addr_traddr; echo 4420 >addr_trsvcid
         ln -s /sys/kernel/config/nvmet/subsystems/homeport subsystems/homeport",
-    read: "echo transport=tcp,traddr=$SERVER,trsvcid=4420,nqn=homeport,nr_io_queues=1 >/dev/nvme-fabrics
+    read: "nvme connect --transport=tcp --traddr=$SERVER --trsvcid=4420 --nqn=homeport --nr-io-queues=1
         for try in $(seq 600); do disk=$(ls /dev/nvme*n1 2>/dev/null | head -1) && [ -b \"$disk\" ] && break; sleep 0.1; done
         dd if=$disk of=/dev/null bs=1M count=4 iflag=direct 2>/dev/null",
     stop: [
@@ -82,6 +82,30 @@ pub(crate) const ISCSI: Service = Service {
          echo 0 >iscsi/$name/tpgt_1/enable; rm iscsi/$name/tpgt_1/lun/lun_0/disk
          rmdir iscsi/$name/tpgt_1/lun/lun_0 iscsi/$name/tpgt_1/np/* iscsi/$name/tpgt_1 iscsi/$name
          rmdir core/rd_mcp_0/disk core/rd_mcp_0",
+    ],
+};
+
+/// SMB, with a share in memory and a user of its own.
+///
+/// ksmbd listens at each interface by itself, in the namespace of whoever brings that interface up; its daemon must be in
+/// the first one of the machine, where the kernel looks for it.
+pub(crate) const KSMBD: Service = Service {
+    start: "modprobe ksmbd; modprobe cifs; shared=/run/homeport-smb; mkdir -p $shared
+        mount -t tmpfs share $shared; head -c 4194304 /dev/urandom >$shared/file
+        settings=/run/homeport-smb.conf; users=/run/homeport-smb.users
+        printf '[share]\\npath = %s\\nread only = yes\\n' $shared >$settings; : >$users
+        ksmbd.adduser -c $settings -i $users -a backup -p secret >/dev/null
+        nsenter --net=/proc/1/ns/net ksmbd.mountd -n0 -c $settings -u $users >/dev/null
+        for try in $(seq 600); do grep -q running /sys/class/ksmbd-control/stats 2>/dev/null && break; sleep 0.1; done
+        ip link set eth0 down; ip link set eth0 up; ip route add default via $ROUTER
+        for try in $(seq 600); do ss -Hltn 'sport = 445' | grep -q . && break; sleep 0.1; done
+        ss -Hltn 'sport = 445' | grep -q . || { echo 'ksmbd does not listen' >&2; false; }",
+    read: "mkdir -p /run/homeport-mnt
+        mount -i -t cifs -o vers=3.0,ip=$SERVER,username=backup,password=secret //$SERVER/share /run/homeport-mnt
+        cat /run/homeport-mnt/file >/dev/null",
+    stop: [
+        "umount /run/homeport-mnt",
+        "echo hard >/sys/class/ksmbd-control/kill_server; umount /run/homeport-smb",
     ],
 };
 
@@ -141,7 +165,8 @@ while at < 8192:
 pub(crate) fn read_from(service: &Service) -> Result<Played> {
     let lab = Lab::new()?;
     let (server, client) = (Host::Storage.address(Family::V4), Host::Foreign.address(Family::V4));
-    let variables = format!("SERVER={server} CLIENT={client}");
+    let router = Host::Router.address(Family::V4);
+    let variables = format!("SERVER={server} CLIENT={client} ROUTER={router}");
     possible(lab.shell(Host::Storage, &format!("{variables}\n{}", service.start)))?;
     let stage = Stage::own(lab)?;
     let read = format!("{variables} INITIATOR='{}'\n{}", INITIATOR.replace('\'', r"'\''"), service.read);

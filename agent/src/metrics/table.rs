@@ -1,0 +1,295 @@
+//! Every metric there is.
+
+use jiff::Timestamp;
+
+use super::family::{
+    Family,
+    Kind::{Counter, Gauge},
+    Measure::{Bytes, Number, Seconds},
+};
+use crate::app::snapshot::{FrameRow, InterfaceRow};
+
+/// Seconds since 1970 of a time as views write it.
+fn seconds(text: &str) -> Option<f64> {
+    let time: Timestamp = text.parse().ok()?;
+    Some(time.as_millisecond() as f64 / 1000.0)
+}
+
+/// The terms of the identity of an interface, in the words of the records.
+fn terms(interface: &InterfaceRow) -> [(&'static str, FrameRow); 6] {
+    [
+        ("socket", interface.socket),
+        ("forwarded", interface.forwarded),
+        ("packet", interface.packet),
+        ("tunnel", interface.tunnel),
+        ("time_wait", interface.time_wait),
+        ("non_ip", interface.non_ip),
+    ]
+}
+
+/// See the module above. In the order in which they are told.
+pub static FAMILIES: &[Family] = &[
+    Family {
+        stem: "homeport_build_info",
+        kind: Gauge,
+        measure: Number,
+        labels: &["version"],
+        help: "Always 1; the version is the label.",
+        samples: |scrape, out| out.of(&[scrape.version], 1_u64),
+    },
+    Family {
+        stem: "homeport_start_time",
+        kind: Gauge,
+        measure: Seconds,
+        labels: &[],
+        help: "When this agent began to count, since 1970.",
+        samples: |scrape, out| {
+            if let Some(started) = seconds(&scrape.flows.started) {
+                out.one(started);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_policy_info",
+        kind: Gauge,
+        measure: Number,
+        labels: &["hash"],
+        help: "Always 1; the SHA-256 of the policy in force is the label.",
+        samples: |scrape, out| out.of(&[&scrape.flows.policy_hash], 1_u64),
+    },
+    Family {
+        stem: "homeport_egress_wire",
+        kind: Counter,
+        measure: Bytes,
+        labels: &["country", "place", "verdict", "owner_class"],
+        help: "Bytes of layer 3 that left, as on the wire; `country` is empty where there is none.",
+        samples: |scrape, out| {
+            for row in &scrape.flows.classes {
+                let country = row.country.as_deref().unwrap_or_default();
+                out.of(&[country, &row.location, &row.verdict, &row.owner_class], row.volume.wire_bytes);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_egress_payload",
+        kind: Counter,
+        measure: Bytes,
+        labels: &["country", "place", "verdict", "owner_class"],
+        help: "The payload of layer 4 in it.",
+        samples: |scrape, out| {
+            for row in &scrape.flows.classes {
+                let country = row.country.as_deref().unwrap_or_default();
+                out.of(&[country, &row.location, &row.verdict, &row.owner_class], row.volume.payload_bytes);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_coverage",
+        kind: Gauge,
+        measure: Number,
+        labels: &["state"],
+        help: "1 for the state that holds: `covered`, `reduced` or `not covered`; 0 for the others.",
+        samples: |scrape, out| {
+            for state in crate::coverage::statement::State::ALL {
+                out.of(&[state.as_str()], scrape.coverage.state == state.as_str());
+            }
+        },
+    },
+    Family {
+        stem: "homeport_degraded",
+        kind: Gauge,
+        measure: Number,
+        labels: &["part"],
+        help: "1 for each part that does not do what it promises; absent when it does.",
+        samples: |scrape, out| {
+            for row in &scrape.flows.degraded {
+                out.of(&[&row.part], 1_u64);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_losses",
+        kind: Counter,
+        measure: Number,
+        labels: &["cause"],
+        help: "Events that were lost in the kernel, by cause; the causes are those of the interval record.",
+        samples: |scrape, out| {
+            for row in &scrape.flows.losses {
+                out.of(&[&row.cause], row.events);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_losses",
+        kind: Counter,
+        measure: Bytes,
+        labels: &["cause"],
+        help: "Bytes that were lost for the tables by destination, by cause.",
+        samples: |scrape, out| {
+            for row in &scrape.flows.losses {
+                out.of(&[&row.cause], row.bytes);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_interface_seen",
+        kind: Counter,
+        measure: Bytes,
+        labels: &["interface", "term"],
+        help: "Frame bytes seen leaving an edge interface, by the terms of the reconciliation.",
+        samples: |scrape, out| {
+            for row in &scrape.flows.interfaces {
+                for (term, amount) in terms(row) {
+                    out.of(&[&row.name, term], amount.bytes);
+                }
+            }
+        },
+    },
+    Family {
+        stem: "homeport_interface_transmitted",
+        kind: Counter,
+        measure: Bytes,
+        labels: &["interface"],
+        help: "Frame bytes that the card of an edge interface says it sent.",
+        samples: |scrape, out| {
+            for row in &scrape.flows.interfaces {
+                out.of(&[&row.name], row.nic_tx_bytes);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_interface_dropped_packets",
+        kind: Counter,
+        measure: Number,
+        labels: &["interface"],
+        help: "Frames that an edge interface was given and dropped.",
+        samples: |scrape, out| {
+            for row in &scrape.flows.interfaces {
+                out.of(&[&row.name], row.nic_tx_dropped);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_interface_residual",
+        kind: Gauge,
+        measure: Bytes,
+        labels: &["interface"],
+        help: "What the card says minus what was seen, since both are compared; positive left past the agent.",
+        samples: |scrape, out| {
+            for row in &scrape.flows.interfaces {
+                if let Some(balance) = &row.balance {
+                    out.of(&[&row.name], balance.residual_bytes);
+                }
+            }
+        },
+    },
+    Family {
+        stem: "homeport_interface_unexplained",
+        kind: Gauge,
+        measure: Bytes,
+        labels: &["interface"],
+        help: "The part of the residual that nothing explains.",
+        samples: |scrape, out| {
+            for row in &scrape.flows.interfaces {
+                if let Some(balance) = &row.balance {
+                    out.of(&[&row.name], balance.unexplained_bytes);
+                }
+            }
+        },
+    },
+    Family {
+        stem: "homeport_attribution_socket",
+        kind: Counter,
+        measure: Bytes,
+        labels: &[],
+        help: "Bytes of layer 3 of local sockets at the edge interfaces.",
+        samples: |scrape, out| out.one(scrape.flows.attribution.socket),
+    },
+    Family {
+        stem: "homeport_attribution_owned",
+        kind: Counter,
+        measure: Bytes,
+        labels: &[],
+        help: "Those that have an owner.",
+        samples: |scrape, out| out.one(scrape.flows.attribution.owned),
+    },
+    Family {
+        stem: "homeport_attribution_unnamed",
+        kind: Counter,
+        measure: Bytes,
+        labels: &[],
+        help: "Those for which nobody could be named.",
+        samples: |scrape, out| out.one(scrape.flows.attribution.unnamed),
+    },
+    Family {
+        stem: "homeport_fill_used",
+        kind: Gauge,
+        measure: Number,
+        labels: &["what"],
+        help: "How much of a bounded table is in use.",
+        samples: |scrape, out| {
+            for row in &scrape.coverage.fill {
+                out.of(&[&row.what], row.used);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_fill_capacity",
+        kind: Gauge,
+        measure: Number,
+        labels: &["what"],
+        help: "How much that table can hold.",
+        samples: |scrape, out| {
+            for row in &scrape.coverage.fill {
+                out.of(&[&row.what], row.capacity);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_programs",
+        kind: Gauge,
+        measure: Number,
+        labels: &["state"],
+        help: "eBPF programs by state: `attached`, `unpinned`, `gone`, `loaded`, `not needed`, `refused`.",
+        samples: |scrape, out| {
+            for state in ["attached", "unpinned", "gone", "loaded", "not needed", "refused"] {
+                let n = scrape.coverage.programs.iter().filter(|row| row.state == state).count();
+                out.of(&[state], n as u64);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_database_build_time",
+        kind: Gauge,
+        measure: Seconds,
+        labels: &["database"],
+        help: "When a geolocation database was built, since 1970.",
+        samples: |scrape, out| {
+            for row in &scrape.coverage.databases {
+                if let Some(built) = seconds(&row.built) {
+                    out.of(&[&row.name], built);
+                }
+            }
+        },
+    },
+    Family {
+        stem: "homeport_clock_synchronized",
+        kind: Gauge,
+        measure: Number,
+        labels: &[],
+        help: "1 when the kernel says that the wall clock is synchronized.",
+        samples: |scrape, out| {
+            if let Some(synchronized) = scrape.coverage.clock.synchronized {
+                out.one(synchronized);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_sweep_duration",
+        kind: Gauge,
+        measure: Seconds,
+        labels: &[],
+        help: "How long the last sweep over the kernel's counters took.",
+        samples: |scrape, out| out.one(scrape.flows.sweep.last.wall_us as f64 / 1e6),
+    },
+];

@@ -1,0 +1,163 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::{FAMILIES, Kind, Scrape, render};
+
+fn sweep() -> Value {
+    let time = json!({"wall_us": 1500, "processor_us": 900});
+    json!({"last": time, "longest": time, "read_last": time, "read_longest": time})
+}
+
+fn volume(wire: u64) -> Value {
+    json!({"wire_bytes": wire, "payload_bytes": wire / 2, "packets": 3})
+}
+
+fn class(location: &str, country: Option<&str>, verdict: &str, wire: u64) -> Value {
+    let mut class = volume(wire);
+    class["location"] = json!(location);
+    class["country"] = json!(country);
+    class["verdict"] = json!(verdict);
+    class["owner_class"] = json!("process");
+    class
+}
+
+fn scrape() -> Scrape {
+    let frames = |bytes: u64| json!({"bytes": bytes, "frames": 2});
+    let flows = json!({
+        "schema": 1, "time": "2026-01-02T03:04:05.000Z", "started": "2026-01-02T00:00:00.500Z", "host": "storage-1",
+        "policy_hash": "8a44", "flows": [], "rows": 2,
+        "table": {"added": 2, "retired": 0, "evicted": 0, "overflowed_readings": 0},
+        "classes": [
+            class("US", Some("US"), "approved", 9_007_199_254_740_993),
+            class("site:\"oops\"\n", Some("DE"), "violation", 40),
+            class("unknown", None, "violation", 2),
+        ],
+        "overflow": [], "retired": volume(0), "totals": volume(42),
+        "losses": [{"cause": "slots-exhausted", "events": 4, "bytes": 4096}],
+        "interfaces": [{
+            "name": "eth0", "index": 2, "since": "2026-01-02T00:00:00.000Z",
+            "nic_tx_bytes": 1000, "nic_tx_packets": 10, "nic_tx_dropped": 1,
+            "socket": frames(900), "forwarded": frames(0), "packet": frames(0), "tunnel": frames(0),
+            "time_wait": frames(0), "non_ip": frames(42), "folded": frames(0),
+            "balance": {
+                "residual_bytes": -58, "residual_frames": 0, "buffers_bytes": 0, "framing_bytes": 0,
+                "dropped_bytes": 0, "dropped_packets": 0, "unexplained_bytes": -8, "unexplained_frames": 0,
+                "counting": null, "counter_resets": 0,
+            },
+        }],
+        "attribution": {"socket": 872, "owned": 800, "unnamed": 72, "rest": 0},
+        "slots": {"in_use": 2, "capacity": 100}, "sweep": sweep(),
+        "degraded": [{"part": "records", "reason": "no space left"}],
+    });
+    let coverage = json!({
+        "schema": 1, "time": "2026-01-02T03:04:05.000Z", "started": "2026-01-02T00:00:00.500Z", "host": "storage-1",
+        "state": "reduced", "reasons": [],
+        "programs": [{
+            "program": "egress4", "hook": "cgroup_skb", "purpose": "counts", "state": "attached", "place": "/",
+            "since": null, "reason": null,
+        }],
+        "interfaces": [], "cgroup": {"path": "/sys/fs/cgroup", "descendants": null},
+        "network_namespaces": {"watched": "own", "seen": 1, "outside": 0}, "losses": [],
+        "fill": [{"what": "slots", "used": 2, "capacity": 100}],
+        "databases": [{
+            "name": "countries.mmdb", "kind": "country", "built": "2026-01-01T00:00:00.000Z", "age_days": 1,
+            "sha256": "ab",
+        }],
+        "clock": {"synchronized": true, "max_error_us": 5, "steps": 0, "last_step_ms": null},
+        "self_test": null, "pinned": true,
+    });
+    Scrape {
+        version: "1.2.3",
+        flows: serde_json::from_value(flows).expect("a view"),
+        coverage: serde_json::from_value(coverage).expect("a view"),
+    }
+}
+
+/// Samples by what stands before the value.
+fn samples(text: &str) -> BTreeMap<&str, &str> {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').expect("a name and a value"))
+        .collect()
+}
+
+#[test]
+fn a_scrape_says_what_the_agent_says() {
+    let text = render(scrape()).expect("text");
+    let samples = samples(&text);
+    let expected = [
+        (r#"homeport_build_info{version="1.2.3"}"#, "1"),
+        ("homeport_start_time_seconds", "1767312000.5"),
+        // Beyond 2^53, where a float would be off by one.
+        (
+            r#"homeport_egress_wire_bytes_total{country="US",place="US",verdict="approved",owner_class="process"}"#,
+            "9007199254740993",
+        ),
+        (
+            r#"homeport_egress_wire_bytes_total{country="",place="unknown",verdict="violation",owner_class="process"}"#,
+            "2",
+        ),
+        (r#"homeport_coverage{state="covered"}"#, "0"),
+        (r#"homeport_coverage{state="reduced"}"#, "1"),
+        (r#"homeport_degraded{part="records"}"#, "1"),
+        (r#"homeport_losses_total{cause="slots-exhausted"}"#, "4"),
+        (r#"homeport_losses_bytes_total{cause="slots-exhausted"}"#, "4096"),
+        (r#"homeport_interface_seen_bytes_total{interface="eth0",term="non_ip"}"#, "42"),
+        (r#"homeport_interface_unexplained_bytes{interface="eth0"}"#, "-8"),
+        (r#"homeport_database_build_time_seconds{database="countries.mmdb"}"#, "1767225600.0"),
+        ("homeport_sweep_duration_seconds", "0.0015"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(samples.get(name), Some(&value), "{name} in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[test]
+fn what_somebody_else_named_cannot_break_the_text() {
+    let text = render(scrape()).expect("text");
+    assert!(text.contains(r#"place="site:\"oops\"\n""#), "{text}");
+}
+
+#[test]
+fn names_are_unique_and_follow_the_conventions() {
+    let mut seen = BTreeSet::new();
+    for family in FAMILIES {
+        let name = family.name();
+        assert!(seen.insert(name.clone()), "{name} twice");
+        assert!(name.starts_with("homeport_"), "{name}");
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+        assert_eq!(name.ends_with("_total"), family.kind() == Kind::Counter, "{name}");
+        assert!(family.help.ends_with('.'), "{name}: {}", family.help);
+    }
+}
+
+/// The table of the page.
+fn markdown() -> String {
+    let rows: String = FAMILIES
+        .iter()
+        .map(|family| {
+            let kind = if family.kind() == Kind::Counter { "counter" } else { "gauge" };
+            let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+            format!("| `{}` | {kind} | {} | {} |\n", family.name(), labels.join(", "), family.help)
+        })
+        .collect();
+    format!("| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n{rows}")
+}
+
+/// `HOMEPORT_WRITE_DOCS=1 cargo test -p homeport metrics` writes the page.
+#[test]
+fn the_page_has_this_table() {
+    const BEGIN: &str = "<!-- metrics: generated -->\n";
+    const END: &str = "<!-- metrics: end -->\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let (before, rest) = page.split_once(BEGIN).expect("the mark before the table");
+    let (table, after) = rest.split_once(END).expect("the mark behind it");
+    if std::env::var_os("HOMEPORT_WRITE_DOCS").is_some() {
+        std::fs::write(path, format!("{before}{BEGIN}{}{END}{after}", markdown())).expect("written");
+    } else {
+        assert_eq!(table, markdown(), "{path}: run with HOMEPORT_WRITE_DOCS=1");
+    }
+}
