@@ -13,6 +13,7 @@
 //! | `agent` | starts, asks and stops the agent |
 //! | `database` | a country database that is read in no time |
 //! | `flows` | what `homeport flows --json` prints |
+//! | `ledger` | a ledger as an outsider reads it |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
 //! | `receiver` | receivers for the sinks of the agent: rsyslog, OTLP, and ones that misbehave |
 //! | `schema` | the published schemas, and whether a record keeps to them |
@@ -31,6 +32,7 @@ pub mod flows;
 pub mod foreign;
 pub mod kernel;
 pub mod lab;
+pub mod ledger;
 pub mod links;
 pub mod patience;
 pub mod pins;

@@ -4,7 +4,12 @@
 //! are handed on. Killed before the commit, the next agent reads the same bytes again and knows nothing of the
 //! records. Killed after it, the next agent knows the readings, and owes the records.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use homeport_ebpf::loss::LossCell;
 
@@ -132,8 +137,9 @@ impl App {
         file.commit(&ledger, &self.episodes.snapshot(), &self.findings.snapshot())
     }
 
-    /// Goes on with what an agent before this one left on this boot.
-    pub(super) fn resume(&mut self, left: Left) {
+    /// Goes on with what an agent before this one left on this boot. `written`: numbers of the last records that are
+    /// on disk.
+    pub(super) fn resume(&mut self, left: Left, written: &HashSet<u64>) {
         let Left { ledger, episodes, findings } = left;
         if let Some(file) = &self.commits.file {
             self.owners.restore(file.names());
@@ -162,7 +168,7 @@ impl App {
             self.condition_since.insert(part.clone().into_owned(), since);
             self.conditions.insert(part.into_owned(), reason.into_owned());
         }
-        self.outbox.resume(ledger.owed, self.config.records.file.as_deref());
+        self.outbox.resume(ledger.owed, written);
         match episodes {
             Ok(episodes) => self.episodes.restore(episodes),
             Err(reason) => {

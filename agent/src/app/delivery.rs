@@ -3,14 +3,14 @@
 //! Records about delivery are entries of the ledger like all others, and may be refused like all others. So that a
 //! receiver that refuses everything does not make work for itself, each sink is told about once a minute at most.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::App;
 use crate::{
     clock::{KernelTime, WallTime},
     config::Config,
     coverage::findings::Subject,
-    ledger::Source,
+    ledger::Ledger,
     record::lifecycle::{Delivery as Delivered, DeliveryOutcome, Event},
     sink::{Notice, Place, SinkRow, Sinks, format::Speaker},
 };
@@ -42,21 +42,22 @@ impl Delivery {
         self.sinks.as_ref().map(Sinks::rows).unwrap_or_default()
     }
 
-    /// Starts delivering from the ledger in this directory.
-    #[expect(
-        dead_code,
-        reason = "called where the ledger is opened; until then no sink has anything to deliver"
-    )]
+    /// Starts delivering from the ledger.
     pub(super) fn start(
         &mut self,
         config: &Config,
-        source: Arc<dyn Source>,
-        directory: &Path,
-        origin: &str,
+        ledger: &Ledger,
+        host_uid: &str,
     ) -> std::io::Result<()> {
+        let directory = ledger.directory();
         let place = Place { cursors: directory.join("cursors"), dead_letters: directory.join("dead-letter") };
-        let speaker = Speaker { origin: origin.to_owned() };
-        self.sinks = Some(Sinks::start(source, place, speaker, config.sinks.clone())?);
+        // The ledger's own word counts; one that cannot be opened yet has none.
+        let origin = Some(ledger.status().origin).filter(|origin| !origin.is_empty());
+        let origin = origin
+            .or_else(|| config.ledger.origin.clone())
+            .unwrap_or_else(|| format!("homeport/{host_uid}"));
+        let source = Arc::new(ledger.clone());
+        self.sinks = Some(Sinks::start(source, place, Speaker { origin }, config.sinks.clone())?);
         Ok(())
     }
 
@@ -80,7 +81,7 @@ impl App {
     pub(super) fn look_at_sinks(&mut self) {
         let Some(sinks) = &self.delivery.sinks else {
             if !self.config.sinks.is_empty() {
-                self.degraded("sinks", "there is no ledger to deliver from");
+                self.degraded("sinks", "sinks are not running: no ledger, or no room for their files");
             }
             return;
         };

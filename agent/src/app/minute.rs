@@ -14,6 +14,7 @@ use super::{
 use crate::{
     clock::{Clock, KernelTime, WallTime},
     coverage::findings::Transition,
+    ledger::Ledger,
     probe::programs::State,
     record::{
         Loss, coverage,
@@ -250,6 +251,16 @@ impl App {
         match self.outbox.health().degraded {
             Some(degraded) => self.degraded("records", &degraded.reason.to_string()),
             None => self.recovered("records"),
+        }
+        if let Some(status) = self.ledger.as_ref().map(Ledger::status) {
+            match status.fault {
+                Some(fault) => self.degraded("ledger-checkpoint", &fault),
+                None => self.recovered("ledger-checkpoint"),
+            }
+            match status.damage {
+                Some(damage) => self.degraded("ledger", &damage),
+                None => self.recovered("ledger"),
+            }
         }
         let now = WallTime::now();
         let limit = i64::from(self.config.geo.stale_after_days.get());

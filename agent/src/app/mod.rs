@@ -93,6 +93,7 @@ use crate::{
         table::{FlowTable, TableSettings},
     },
     geo::{CountryCode, locator::Locator},
+    ledger::Ledger,
     policy::PolicySet,
     probe::{DirectoryLock, NamespaceBy, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links},
     process::{
@@ -103,7 +104,7 @@ use crate::{
         Context, Origin,
         lifecycle::{Event, Resumed},
         person::Style,
-        writer::{OpenError, STOP_GRACE, Writer, WriterSettings},
+        writer::{LedgerSettings, OpenError, STOP_GRACE, Writer, WriterSettings},
     },
 };
 
@@ -112,6 +113,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Programs run for microseconds: after this long, all that began before have ended.
 const TURN: Duration = Duration::from_millis(20);
+
+/// Notices on their way to the loop; whoever has more waits.
+const NOTICES: usize = 64;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -144,6 +148,8 @@ struct App {
     booted: Option<WallTime>,
     outbox: Outbox,
     delivery: Delivery,
+    /// For whoever reads the records.
+    ledger: Option<Ledger>,
     edges: Edges,
     databases: Databases,
     minute: MinuteState,
@@ -230,6 +236,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
 
     let (writer, started) = Writer::spawn(
         WriterSettings {
+            ledger: ledger_settings(&config, &origin.host_uid),
             file: config.records.file.clone(),
             stdout: config.records.stdout,
             queue_bytes: WriterSettings::QUEUE_BYTES,
@@ -293,6 +300,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         clock_steps: ClockSteps::default(),
         outbox: Outbox::start(writer),
         delivery: Delivery::default(),
+        ledger: started.ledger,
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
         edges: Edges::default(),
@@ -332,7 +340,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         app.commits = Commits::new(None);
     }
     if let Some(left) = left {
-        app.resume(left);
+        app.resume(left, &started.written);
     }
     tracing::info!(
         cgroup = %cgroup.path.display(),
@@ -343,6 +351,12 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         policy_hash = %app.policies.hash(),
         "watching"
     );
+    if let Some(ledger) = &app.ledger
+        && let Err(error) = app.delivery.start(&app.config, ledger, &app.origin.host_uid)
+    {
+        // The records are safe; `look_at_sinks` says that nobody gets them.
+        tracing::error!(%error, "sinks cannot be started");
+    }
     app.serve(&before).await
 }
 
@@ -365,6 +379,8 @@ impl App {
                 None
             }
         };
+        // What others have to say that belongs on record, such as what became of a delivery.
+        let (_notices, mut noticed) = mpsc::channel::<Event>(NOTICES);
         let mut file_changes = self.databases.changes();
         let flow_events = self.probe.watch_flow_events()?;
         let host_events = self.probe.watch_host_events()?;
@@ -411,6 +427,7 @@ impl App {
                 () = links.changed() => self.follow_links(&links).await,
                 Some(path) = file_changes.recv() => self.reload_database(&path).await,
                 Some(query) = queries.recv() => self.answer(query),
+                Some(event) = noticed.recv() => self.record_event(event),
             }
             self.commit_when_due();
         };
@@ -471,6 +488,18 @@ impl App {
     fn context(&self) -> Context<'_> {
         Context { origin: &self.origin, clock: &self.clock, booted: self.booted, now: WallTime::now() }
     }
+}
+
+fn ledger_settings(config: &Config, host_uid: &str) -> Option<LedgerSettings> {
+    let directory = config.ledger.directory(&config.agent)?;
+    // One lives as long as the disk, one as the boot: whoever puts back an old copy of the one has not the other.
+    let copies = [&config.agent.state_dir, &config.agent.run_dir].map(|above| above.join("ledger.head"));
+    Some(LedgerSettings {
+        directory,
+        copies: copies.to_vec(),
+        origin: config.ledger.origin.clone().unwrap_or_else(|| format!("homeport/{host_uid}")),
+        retention: config.ledger.retention,
+    })
 }
 
 fn episode_settings(config: &Config) -> EpisodeSettings {

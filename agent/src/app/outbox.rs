@@ -9,9 +9,8 @@
 //! hands on the very same line, unless it is in the file.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io::Write as _,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -25,7 +24,7 @@ use tokio::{
 
 use crate::record::{
     Line, Numbering, Priority, Record,
-    writer::{AppendError, Health, Writer, tail},
+    writer::{AppendError, Health, Writer},
 };
 
 /// Batches between the loop and the task.
@@ -82,10 +81,9 @@ impl Outbox {
         }
     }
 
-    /// Lines that an agent before this one made and may not have written: those that are not at the end of the
-    /// `file` come first. Without a file nobody can know, and all of them are written; readers drop repetitions.
-    pub(super) fn resume(&mut self, lines: Vec<Arc<Line>>, file: Option<&Path>) {
-        let written = file.map(tail::sequences).unwrap_or_default();
+    /// Lines that an agent before this one made and may not have written: those that are not among the last ones
+    /// `written` come first. Where nobody can know, all of them are written; readers drop repetitions.
+    pub(super) fn resume(&mut self, lines: Vec<Arc<Line>>, written: &HashSet<u64>) {
         for line in lines.into_iter().filter(|line| !written.contains(&line.sequence)) {
             self.owed.push_back(Arc::clone(&line));
             self.staged.push_back((line, None));

@@ -23,6 +23,7 @@ use crate::{
         class::{Class, OwnerClass, Tally},
         table::{Flow, TableCounters},
     },
+    ledger,
     policy::Verdict,
     reconcile::{Amount, Discards, Explained, InterfaceLedger, attribution::Attribution},
 };
@@ -68,6 +69,7 @@ pub struct FlowsSnapshot {
     slots: (u32, u32),
     sweeps: SweepTimes,
     conditions: Vec<(String, String)>,
+    ledger: Option<ledger::Status>,
 }
 
 /// Answer to `flows`.
@@ -92,6 +94,8 @@ pub struct FlowsView {
     pub slots: SlotsRow,
     pub sweep: SweepRow,
     pub degraded: Vec<ConditionRow>,
+    #[serde(default)]
+    pub ledger: Option<LedgerRow>,
 }
 
 /// One flow.
@@ -276,6 +280,21 @@ pub struct SweepTimeRow {
     pub processor_us: u64,
 }
 
+/// The ledger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct LedgerRow {
+    pub origin: String,
+    pub verifier_key: String,
+    pub size: u64,
+    pub first: u64,
+    pub bytes: u64,
+    pub checkpoint_size: u64,
+    pub checkpoint_time: Option<String>,
+    pub fault: Option<String>,
+    pub damage: Option<String>,
+}
+
 /// A part that does not do what it promises.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
@@ -336,6 +355,7 @@ impl App {
             slots: self.probe.slot_use(),
             sweeps: self.sweeps,
             conditions: self.conditions.iter().map(|(part, reason)| (part.clone(), reason.clone())).collect(),
+            ledger: self.ledger.as_ref().map(ledger::Ledger::status),
         }
     }
 }
@@ -347,6 +367,20 @@ fn class_row((class, tally): &(Class, Tally)) -> ClassRow {
         verdict: class.verdict.as_str().to_owned(),
         owner_class: class.owner.as_str().to_owned(),
         volume: volume_row(tally.volume),
+    }
+}
+
+pub(super) fn ledger_row(status: ledger::Status) -> LedgerRow {
+    LedgerRow {
+        origin: status.origin,
+        verifier_key: status.verifier_key,
+        size: status.size,
+        first: status.first,
+        bytes: status.bytes,
+        checkpoint_size: status.checkpoint_size,
+        checkpoint_time: status.checkpoint_time.map(|time| time.to_string()),
+        fault: status.fault,
+        damage: status.damage,
     }
 }
 
@@ -392,6 +426,7 @@ impl FlowsSnapshot {
                 .into_iter()
                 .map(|(part, reason)| ConditionRow { part, reason })
                 .collect(),
+            ledger: self.ledger.map(ledger_row),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     App,
     coverage::{DatabaseRow, ReasonRow},
-    snapshot::SCHEMA,
+    snapshot::{LedgerRow, SCHEMA, ledger_row},
 };
 use crate::{
     alert::Kind,
@@ -37,6 +37,8 @@ pub struct StatusView {
     pub exceptions_in_use: u64,
     pub coverage_findings: u64,
     pub episodes: Vec<EpisodeRow>,
+    #[serde(default)]
+    pub ledger: Option<LedgerRow>,
     pub sinks: Vec<SinkRow>,
     pub databases: Vec<DatabaseRow>,
 }
@@ -103,6 +105,7 @@ impl App {
             exceptions_in_use,
             coverage_findings: self.findings.open().count() as u64,
             episodes: rows.collect(),
+            ledger: self.ledger.as_ref().map(|ledger| ledger_row(ledger.status())),
             sinks: self.delivery.rows(),
             databases: coverage.databases,
         }

@@ -98,7 +98,7 @@ enum Command {
 impl Cli {
     /// Whether the command goes on when nobody reads what it prints. All others end then, without a word.
     pub const fn outlives_its_reader(&self) -> bool {
-        matches!(self.command, Command::Run(_))
+        matches!(self.command, Command::Run(_) | Command::Witness(_))
     }
 
     /// Runs the command.

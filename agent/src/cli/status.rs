@@ -91,6 +91,16 @@ fn print(view: &StatusView) {
             println!("... and {more} more");
         }
     }
+    if let Some(ledger) = &view.ledger {
+        let signed = ledger.checkpoint_time.as_ref().map_or_else(
+            || "nothing signed yet".to_owned(),
+            |time| format!("{} signed at {time}", ledger.checkpoint_size),
+        );
+        println!("\nledger {}: {} entries, {signed}", ledger.origin, ledger.size);
+        for problem in ledger.fault.iter().chain(&ledger.damage) {
+            println!("  {problem}");
+        }
+    }
     if !view.sinks.is_empty() {
         let rows: Vec<Vec<String>> = view.sinks.iter().map(sink_row).collect();
         let header =

@@ -82,6 +82,7 @@ pub(super) static ROOT: Keys = Keys {
         key("policy", "list of tables", Shown::Section, ""),
         key("exception", "list of tables", Shown::Section, ""),
         key("alert", "table", Shown::Section, ""),
+        key("ledger", "table", Shown::Section, ""),
         key("records", "table", Shown::Section, ""),
         key("sink", "list of tables", Shown::Section, ""),
         key("selftest", "table", Shown::Section, ""),
@@ -423,9 +424,40 @@ pub(super) static ALERT: Keys = Keys {
     shared: None,
 };
 
+pub(super) static LEDGER: Keys = Keys {
+    header: "[ledger]",
+    about: "The signed, append-only log of every record; see LEDGER.md.",
+    list: &[
+        key(
+            "dir",
+            "absolute path, or `none`",
+            Shown::Absent("`ledger` in agent.state_dir", "\"/var/lib/homeport/ledger\""),
+            "Its directory. `none`: there is no ledger, and records have to go elsewhere.",
+        ),
+        key(
+            "origin",
+            "text without blanks and +",
+            Shown::Absent("`homeport/` and the host's machine id", "\"example.org/homeport/storage-1\""),
+            "Name of the ledger in every checkpoint, for life: it is asked when a ledger is begun.",
+        ),
+        key(
+            "retain_days",
+            "days, 1 to 36500",
+            Shown::Default(|config| config.ledger.retention.days.to_string()),
+            "Entries older than this are removed, in bundles of 256. Their hashes stay.",
+        ),
+        key(
+            "retain_bytes",
+            "size such as \"10 GiB\", or bytes; at least 64 MiB",
+            Shown::Default(|config| quoted(&crate::policy::reason::size(config.ledger.retention.bytes))),
+            "Beyond this the oldest entries are removed, delivered or not.",
+        ),
+    ],
+};
+
 pub(super) static RECORDS: Keys = Keys {
     header: "[records]",
-    about: "Where records go.",
+    about: "Where records go, besides the ledger.",
     list: &[
         key(
             "file",
@@ -437,8 +469,8 @@ pub(super) static RECORDS: Keys = Keys {
             "stdout",
             "true or false",
             Shown::Default(|config| config.records.stdout.to_string()),
-            "Also to standard output. With a `file`, the default is false. Without one it cannot be false: no record \
-             is thrown away.",
+            "Also to standard output. With a `file`, the default is false. With neither ledger nor `file` it cannot be \
+             false: no record is thrown away.",
         ),
         key(
             "interval_secs",

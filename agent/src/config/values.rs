@@ -7,6 +7,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv6Net};
 
+use super::ledger::{self, LedgerDir};
 use crate::{
     clock::WallTime,
     geo::CountryCode,
@@ -113,6 +114,30 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Refusal> {
 /// Where maps are pinned, or that they are not.
 pub(super) fn pin_dir(text: &str) -> Result<Option<PathBuf>, Refusal> {
     if text.is_empty() || text == "none" { Ok(None) } else { path(text).map(Some) }
+}
+
+/// Where the ledger is, or that there is none.
+pub(super) fn ledger_dir(text: &str) -> Result<LedgerDir, Refusal> {
+    if text == "none" { Ok(LedgerDir::None) } else { path(text).map(LedgerDir::Path) }
+}
+
+/// The origin of a ledger: the name of its key, too.
+pub(super) fn origin(text: &str) -> Result<String, Refusal> {
+    const ACCEPTED: &str = "printable text without blanks and +, such as example.org/homeport/storage-1";
+    let is_wrong = |letter: char| letter == '+' || letter.is_whitespace() || letter.is_control();
+    if text.is_empty() || text.len() > 200 || text.chars().any(is_wrong) {
+        return Err(Refusal::new("is no name for a key", ACCEPTED));
+    }
+    Ok(text.to_owned())
+}
+
+/// How much the ledger may take.
+pub(super) fn ledger_bytes(text: &str) -> Result<u64, Refusal> {
+    let bytes = size(text)?;
+    if bytes < ledger::MIN_BYTES {
+        return Err(Refusal::new("is less than 64 MiB", "at least \"64 MiB\""));
+    }
+    Ok(bytes)
 }
 
 /// An address.

@@ -98,8 +98,56 @@ pub enum Event {
     Gap(Gap),
     /// Bytes are missing: for a time nobody counted, or what was counted is lost.
     CountingGap(CountingGap),
+    /// Entries of the ledger are lost.
+    LedgerGap(LedgerGap),
+    /// Old entries are about to be removed from the ledger.
+    Retention(Retained),
     /// What became of entries on their way to a receiver, or of the receiver.
     Delivery(Delivery),
+    /// Another configuration is in force. What it says about policies is a policy change of its own.
+    ConfigurationChange {
+        /// What differs, one line each, without secrets.
+        changes: Vec<String>,
+        /// Sections whose changes take effect at the next start.
+        after_restart: Vec<String>,
+    },
+}
+
+/// Entries of the ledger that are lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LedgerGap {
+    /// `rolled-back`, `damaged`, `head-lost` or `key-lost` for a whole ledger; `missing` for bundles of this one;
+    /// `damaged-journal` for what was not signed yet.
+    pub cause: &'static str,
+    /// The ledger that they are of.
+    pub origin: String,
+    /// Index of the first.
+    pub first_index: u64,
+    /// How many; of a whole ledger, how many had been signed as far as is known.
+    pub count: u64,
+    /// The root that was signed with them, as in a checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Where what is left of them is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<String>,
+    /// What was found, in words.
+    pub detail: String,
+}
+
+/// Entries that are removed because of their age, or for want of room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Retained {
+    /// Index of the first entry that is kept.
+    pub first_kept: u64,
+    /// Index of the first one that is removed.
+    pub first_removed: u64,
+    /// How many are removed.
+    pub count: u64,
+    /// `ledger.retain_days`.
+    pub retain_days: u32,
+    /// `ledger.retain_bytes`.
+    pub retain_bytes: u64,
 }
 
 /// What became of entries on their way to a receiver, or of the receiver.
@@ -296,6 +344,18 @@ pub fn lifecycle(context: &Context<'_>, event: Event) -> Record {
         Event::ClockStep { by_ms } => {
             (other("Clock Step"), Severity::MEDIUM, format!("the wall clock jumped by {by_ms} ms"))
         }
+        Event::LedgerGap(gap) => {
+            (other("Ledger Gap"), Severity::HIGH, format!("entries of the ledger are lost: {}", gap.detail))
+        }
+        Event::Retention(retained) => (
+            other("Retention"),
+            Severity::INFORMATIONAL,
+            format!(
+                "{} removed from the ledger; it begins with entry {}",
+                human::counted(retained.count, "old record"),
+                retained.first_kept
+            ),
+        ),
         Event::Delivery(delivery) => {
             let severity = match delivery.outcome {
                 DeliveryOutcome::Up => Severity::INFORMATIONAL,
@@ -311,6 +371,11 @@ pub fn lifecycle(context: &Context<'_>, event: Event) -> Record {
             };
             (other(delivery.outcome.activity()), severity, message)
         }
+        Event::ConfigurationChange { changes, .. } => (
+            other("Configuration Change"),
+            Severity::INFORMATIONAL,
+            format!("another configuration was read: {}", human::counted(changes.len() as u64, "change")),
+        ),
         Event::Gap(gap) => (
             other("Gap"),
             Severity::HIGH,

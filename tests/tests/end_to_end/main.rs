@@ -11,6 +11,7 @@ mod database;
 mod discards;
 mod episode;
 mod latency;
+mod ledger;
 mod load;
 mod older;
 mod output;

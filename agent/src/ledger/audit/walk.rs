@@ -161,10 +161,10 @@ impl Walk<'_, '_> {
                 Err(ReadError::Missing { .. }) if !kept => return true,
                 stored => self.judge(tile, &stored, Some(expected)),
             },
-            Trust::Nothing => {
-                let stored = self.reader.hashes(tile);
-                self.judge(tile, &stored, None)
-            }
+            Trust::Nothing => match self.reader.hashes(tile) {
+                Err(ReadError::Missing { .. }) if !kept => return true,
+                stored => self.judge(tile, &stored, None),
+            },
         };
         for (place, trust) in below.into_iter().enumerate() {
             let child = Tile::full(Kind::Hashes(tile.level() - 1), tile.index * TILE_WIDTH + place as u64);
