@@ -43,19 +43,13 @@ impl Delivery {
     }
 
     /// Starts delivering from the ledger.
-    pub(super) fn start(
-        &mut self,
-        config: &Config,
-        ledger: &Ledger,
-        host_uid: &str,
-    ) -> std::io::Result<()> {
+    pub(super) fn start(&mut self, config: &Config, ledger: &Ledger, host_uid: &str) -> std::io::Result<()> {
         let directory = ledger.directory();
         let place = Place { cursors: directory.join("cursors"), dead_letters: directory.join("dead-letter") };
         // The ledger's own word counts; one that cannot be opened yet has none.
         let origin = Some(ledger.status().origin).filter(|origin| !origin.is_empty());
-        let origin = origin
-            .or_else(|| config.ledger.origin.clone())
-            .unwrap_or_else(|| format!("homeport/{host_uid}"));
+        let origin =
+            origin.or_else(|| config.ledger.origin.clone()).unwrap_or_else(|| format!("homeport/{host_uid}"));
         let source = Arc::new(ledger.clone());
         self.sinks = Some(Sinks::start(source, place, Speaker { origin }, config.sinks.clone())?);
         Ok(())
