@@ -131,6 +131,11 @@ pub struct CoverageSnapshot {
 }
 
 impl CoverageSnapshot {
+    /// The statement without what has to be read from /proc.
+    pub(super) fn into_statement(self) -> CoverageView {
+        self.view
+    }
+
     /// The outward form. Reads /proc: not for the loop.
     pub fn view(mut self) -> CoverageView {
         let namespaces = network_namespaces();
@@ -299,6 +304,7 @@ impl App {
                 Subject::Missing { interface } => {
                     format!("{} bytes that were seen did not leave {interface}", -episode.unseen.bytes)
                 }
+                Subject::Undelivered { sink } => format!("{sink} has not got some records"),
                 Subject::Unsent => {
                     format!("{} bytes of sockets did not leave, nobody says why", -episode.unseen.bytes)
                 }

@@ -22,15 +22,17 @@
 //! | `outbox` | records on their way to the writer |
 //! | `commit` | from when on what was read and recorded counts |
 //! | `run_state` | what one agent leaves for the next, until the next boot |
+//! | `delivery` | sinks, and what happens at them |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a boot |
 //! | `coverage` | the statement of what is seen and what not |
-//! | `snapshot` | what the control socket is told |
+//! | `snapshot`, `status` | what the control socket is told |
 //! | `overview` | what the status page is told beyond that |
 
 mod commit;
 pub mod coverage;
 mod databases;
+mod delivery;
 mod edges;
 mod identity;
 mod minute;
@@ -43,6 +45,7 @@ pub mod selftest;
 mod service;
 pub mod snapshot;
 mod state;
+pub mod status;
 mod sweep_time;
 mod watch;
 
@@ -64,6 +67,7 @@ use tokio::{
 
 use self::{
     commit::{Before, Commits, LastCommit},
+    delivery::Delivery,
     edges::Edges,
     identity::HostIdentity,
     minute::MinuteState,
@@ -146,6 +150,7 @@ struct App {
     origin: Origin,
     booted: Option<WallTime>,
     outbox: Outbox,
+    delivery: Delivery,
     /// For whoever reads the records.
     ledger: Option<Ledger>,
     edges: Edges,
@@ -300,6 +305,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         scope: Scope { cgroup: cgroup.path.clone(), own_only: own_namespace_only },
         clock_steps: ClockSteps::default(),
         outbox: Outbox::start(writer, Arc::clone(&records)),
+        delivery: Delivery::default(),
         ledger: started.ledger,
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
@@ -352,6 +358,12 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         policy_hash = %app.policies.hash(),
         "watching"
     );
+    if let Some(ledger) = &app.ledger
+        && let Err(error) = app.delivery.start(&app.config, ledger, &app.origin.host_uid)
+    {
+        // The records are safe; `look_at_sinks` says that nobody gets them.
+        tracing::error!(%error, "sinks cannot be started");
+    }
     app.serve(&before).await
 }
 
@@ -497,6 +509,7 @@ impl App {
                 "the disk does not answer; records may be missing"
             ),
         }
+        self.delivery.stop().await;
     }
 
     fn context(&self) -> Context<'_> {

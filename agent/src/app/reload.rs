@@ -122,6 +122,7 @@ impl App {
             agent: agent.clone(),
             ..config
         };
+        self.delivery.settle(&self.config);
         let after_hash = self.policies.hash().to_string();
         if before_hash == after_hash {
             tracing::info!(policy_hash = after_hash, "reload: the policy is the same");

@@ -14,6 +14,7 @@ use super::{
     minute::CAUSES,
     overview::OverviewSnapshot,
     selftest::SelfTestView,
+    status::StatusView,
     sweep_time::{SweepTime, SweepTimes},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub enum Query {
     Coverage(oneshot::Sender<CoverageSnapshot>),
     /// Policies, exceptions, sites, receivers, and what is being counted.
     Overview(oneshot::Sender<OverviewSnapshot>),
+    /// One screen of everything.
+    Status(oneshot::Sender<StatusView>),
     /// Send a datagram and see whether it comes out as a finding.
     SelfTest(oneshot::Sender<SelfTestView>),
 }
@@ -310,6 +313,7 @@ impl App {
             Query::Flows { limit, reply } => drop(reply.send(self.flows_snapshot(limit))),
             Query::Coverage(reply) => drop(reply.send(self.coverage_snapshot())),
             Query::Overview(reply) => drop(reply.send(self.overview_snapshot())),
+            Query::Status(reply) => drop(reply.send(self.status_view())),
             Query::SelfTest(reply) => self.ask_selftest(reply),
         }
     }
@@ -370,7 +374,7 @@ fn class_row((class, tally): &(Class, Tally)) -> ClassRow {
     }
 }
 
-fn ledger_row(status: ledger::Status) -> LedgerRow {
+pub(super) fn ledger_row(status: ledger::Status) -> LedgerRow {
     LedgerRow {
         origin: status.origin,
         verifier_key: status.verifier_key,

@@ -104,6 +104,14 @@ impl App {
                     };
                     self.findings.repaired(&subject, now, unobserved).into_iter().collect()
                 }
+                // These end by themselves: after quiet intervals, or a quiet hour.
+                (
+                    Subject::Discarded
+                    | Subject::Unsent
+                    | Subject::Unattributed
+                    | Subject::Undelivered { .. },
+                    _,
+                ) => continue,
                 // This agent does not attach it, or not there.
                 (Subject::Detached { .. } | Subject::Unpinned { .. }, None)
                 | (Subject::Appeared { .. } | Subject::Renamed { .. }, _) => {

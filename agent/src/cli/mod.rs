@@ -11,6 +11,7 @@ mod ledger;
 mod log;
 mod run;
 mod selftest;
+mod status;
 mod table;
 mod witness;
 
@@ -41,10 +42,13 @@ Exit codes:
   8  coverage: bytes may leave uncounted, or findings do not become records
   9  coverage: everything is counted, but not everything that is promised holds
   10  ledger: what is there is not what was signed, or something is missing
+  11  status: violations are open
+  12  status: in policy and covered, but a sink does not get its records
 
 First steps:
   homeport doctor               what this host allows, and what will not be seen
   homeport run                  watch this host with the built-in policy
+  homeport status               what the running agent has found
   homeport explain 8.8.8.8      where an address is, and whether it is approved";
 
 /// homeport with the version and the attribution that the embedded database's licence asks for.
@@ -72,6 +76,8 @@ enum Command {
     Explain(explain::Args),
     /// Say what this kernel and host allow, what is covered, and what is not
     Doctor(doctor::Args),
+    /// One screen: is anything out of policy, can that be trusted, and who hears of it; the exit code says it too
+    Status(status::Args),
     /// Show the flow table of the running agent
     Flows(flows::Args),
     /// Say what the running agent sees and what not; the exit code says whether its answers can be trusted
@@ -106,6 +112,7 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Explain(args) => explain::run(args),
             Command::Doctor(args) => doctor::run(args),
+            Command::Status(args) => status::run(args),
             Command::Flows(args) => flows::run(args),
             Command::Coverage(args) => coverage::run(args),
             Command::Selftest(args) => selftest::run(args),

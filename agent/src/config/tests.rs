@@ -620,3 +620,65 @@ proptest! {
         never_panics(&pieces.join("\n"));
     }
 }
+
+/// A webhook with these further lines.
+fn webhook(lines: &str) -> String {
+    format!("[[sink]]\nname = \"s\"\nkind = \"webhook\"\nurl = \"https://siem.example.org/in\"\n{lines}\n")
+}
+
+#[test]
+fn keys_of_a_sink_reach_their_fields() {
+    use crate::sink::{
+        select::About,
+        settings::{Batch, Body, Compression, Kind, Start},
+    };
+    let (config, _) = parse(&webhook(
+        "records = [\"coverage\", \"findings\", \"coverage\"]\nmin_severity = \"high\"\nheartbeat = false\n\
+         start = \"newest\"\nbatch_records = 7\nbatch_bytes = \"8 KiB\"\nlinger_ms = 3\ntimeout_secs = 4\n\
+         retry_max_secs = 5\nmax_per_sec = 6\nbody = \"ndjson\"\ncompression = \"gzip\"\n\
+         token_file = \"/t\"\nhmac_key_file = \"/h\"\nheaders = [\"A: b\"]\nca_file = \"/ca\"\n\
+         client_cert_file = \"/c\"\nclient_key_file = \"/k\"",
+    ));
+    let [sink] = config.sinks.as_slice() else { panic!("{:?}", config.sinks) };
+    assert_eq!(sink.selection.about, [About::Findings, About::Coverage]);
+    assert_eq!(
+        (sink.selection.min_severity, sink.selection.heartbeat, sink.start),
+        (4, false, Start::Newest)
+    );
+    assert_eq!(sink.batch, Batch { entries: 7, bytes: 8 << 10, linger: Duration::from_millis(3) });
+    let seconds = (sink.timeout.as_secs(), sink.retry.longest.as_secs(), sink.max_per_sec);
+    assert_eq!(seconds, (4, 5, Some(6)));
+    let Kind::Webhook(webhook) = &sink.kind else { panic!("{sink:?}") };
+    assert_eq!((webhook.body, webhook.compression), (Body::Lines, Compression::Gzip));
+    assert_eq!(webhook.http.headers, [("A".to_owned(), "b".to_owned())]);
+    assert!(webhook.http.tls.client.is_some());
+}
+
+#[test]
+fn a_sink_has_the_keys_of_its_kind_and_no_others() {
+    check(&webhook("path = \"/x\""), "sink[0].path", "is not a key here");
+    check("[[sink]]\nname = \"s\"\nkind = \"web\"", "sink[0].kind", "\"web\" is not known here");
+    check("[[sink]]\nname = \"s\"\nkind = \"jsonl\"", "sink[0].path", "is missing");
+    check("[[sink]]\nname = \"s\"", "sink[0].kind", "is missing");
+    check("[[sink]]\nname = \"s\"\nkind = \"alertmanager\"", "sink[0]", "has no urls");
+    check(&format!("{}{}", webhook(""), webhook("")), "sink[1].name", "\"s\" is the name of two sinks");
+    check(&webhook("").replace("\"s\"", "\"../s\""), "sink[0].name", "\"../s\" is not a name of a sink");
+}
+
+#[test]
+fn a_secret_is_not_sent_where_it_can_be_read() {
+    let open = webhook("token_file = \"/t\"").replace("https://", "http://");
+    check(&open, "sink[0].token_file", "\"/t\" would be sent where everybody on the way can read it");
+    parse(&open.replace("siem.example.org", "127.0.0.1:8080"));
+    check(
+        &webhook("headers = [\"Authorization: Bearer x\"]"),
+        "sink[0].headers[0]",
+        "\"Authorization: Bearer x\" is not a header",
+    );
+    check(
+        &webhook("").replace("https://", "https://user:secret@"),
+        "sink[0].url",
+        "\"https://user:secret@siem.example.org/in\" is not a URL that can be posted to: has credentials in it",
+    );
+    check(&webhook("client_key_file = \"/k\""), "sink[0].client_key_file", "\"/k\" stands alone");
+}

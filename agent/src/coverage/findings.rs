@@ -5,6 +5,7 @@
 //! | bytes past us, or missing, at an interface | an interval whose residual is beyond the tolerance | bytes have doubled, or it became worse | [`QUIET_INTERVALS`] intervals balance |
 //! | bytes of sockets that did not leave, or that left without an owner | an interval in which they are beyond the tolerance | as above | as above |
 //! | an attachment that vanished | somebody detached it, or what it was attached to is gone | never | it is attached again, and the bytes of the gap are known |
+//! | a sink without some records | its receiver refused them for good, or retention was faster | never | an hour without another one |
 //! | an interface that was made again or renamed | at once | never | at once |
 //!
 //! One episode per subject: a host that leaks all day is one finding that grows, whatever happens to the agent. What is
@@ -30,7 +31,7 @@ const HIGH_BYTES: u64 = 1 << 20;
 const CRITICAL_BYTES: u64 = 1 << 30;
 
 /// What an episode is about; there is one at a time for each.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Subject {
     /// The card of this interface sent what we did not see.
     Bypass {
@@ -76,6 +77,11 @@ pub enum Subject {
         /// The old one.
         before: Arc<str>,
     },
+    /// A receiver will never have some records.
+    Undelivered {
+        /// Name of the sink.
+        sink: Arc<str>,
+    },
 }
 
 impl Subject {
@@ -91,10 +97,11 @@ impl Subject {
             Self::Unpinned { .. } => "unpinned",
             Self::Appeared { .. } => "interface-appeared",
             Self::Renamed { .. } => "interface-renamed",
+            Self::Undelivered { .. } => "undelivered",
         }
     }
 
-    /// Where: the interface, the cgroup, `kernel`, or `host` for what is compared over all interfaces.
+    /// Where: the interface, the cgroup, the sink, `kernel`, or `host` for what is compared over all interfaces.
     pub fn place(&self) -> &str {
         match self {
             Self::Bypass { interface }
@@ -102,14 +109,15 @@ impl Subject {
             | Self::Appeared { interface }
             | Self::Renamed { interface, .. }
             | Self::Detached { place: interface, .. }
-            | Self::Unpinned { place: interface, .. } => interface,
+            | Self::Unpinned { place: interface, .. }
+            | Self::Undelivered { sink: interface } => interface,
             Self::Discarded | Self::Unsent | Self::Unattributed => "host",
         }
     }
 
     /// It is about the first identity, at one interface.
     const fn is_of_interface(&self) -> bool {
-        !matches!(self, Self::Discarded | Self::Unsent | Self::Unattributed)
+        !matches!(self, Self::Discarded | Self::Unsent | Self::Unattributed | Self::Undelivered { .. })
     }
 
     /// The program concerned.
@@ -122,7 +130,8 @@ impl Subject {
             | Self::Unsent
             | Self::Unattributed
             | Self::Appeared { .. }
-            | Self::Renamed { .. } => None,
+            | Self::Renamed { .. }
+            | Self::Undelivered { .. } => None,
         }
     }
 
@@ -163,6 +172,10 @@ impl Subject {
             Self::Unpinned { .. } => &["somebody with root removed the pin"],
             Self::Appeared { .. } => &["a driver was loaded again", "somebody made the interface again"],
             Self::Renamed { .. } => &["udev", "somebody with root"],
+            Self::Undelivered { .. } => &[
+                "the receiver expects another format",
+                "it was away for longer than the ledger keeps records",
+            ],
         }
     }
 }
@@ -512,7 +525,8 @@ const fn concerns(subject: &Subject, comparison: &Comparison) -> bool {
         | Subject::Detached { .. }
         | Subject::Unpinned { .. }
         | Subject::Appeared { .. }
-        | Subject::Renamed { .. } => false,
+        | Subject::Renamed { .. }
+        | Subject::Undelivered { .. } => false,
     }
 }
 
@@ -534,7 +548,7 @@ fn level(subject: &Subject, bytes: u64) -> Level {
             "account_egress" | "frames_ethernet" | "frames_raw" => Level::High,
             _ => Level::Medium,
         },
-        Subject::Unpinned { .. } => Level::Medium,
+        Subject::Unpinned { .. } | Subject::Undelivered { .. } => Level::Medium,
         Subject::Appeared { .. } => Level::Low,
         Subject::Renamed { .. } => Level::Informational,
     }

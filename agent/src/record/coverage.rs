@@ -48,7 +48,8 @@ pub struct Extra {
     pub schema: u32,
     /// `coverage`.
     pub kind: &'static str,
-    /// `bypass`, `missing`, `discarded`, `unsent`, `unattributed`, `detached`, `unpinned`, `interface-appeared` or `interface-renamed`.
+    /// `bypass`, `missing`, `discarded`, `unsent`, `unattributed`, `detached`, `unpinned`, `interface-appeared`,
+    /// `interface-renamed` or `undelivered`.
     pub subject: &'static str,
     /// `open`, `update` or `close`.
     pub transition: &'static str,
@@ -217,6 +218,7 @@ fn title(subject: &Subject) -> String {
             format!("The program {program} at {place} would not outlive the agent any more")
         }
         Subject::Appeared { .. } => format!("The interface {place} came into being"),
+        Subject::Undelivered { .. } => format!("Records will never arrive at the sink {place}"),
         Subject::Renamed { before, .. } => {
             format!("The interface {} is called {place}", human::harmless(before))
         }

@@ -55,8 +55,11 @@ impl Team {
         self.sinks.as_ref().expect("not stopped")
     }
 
+    /// Sinks are settled by a thread of their own: one that was asked for comes into being a little later.
     fn row(&self, name: &str) -> SinkRow {
-        self.sinks().rows().into_iter().find(|row| row.name == name).expect("the sink is known")
+        let find = || self.sinks().rows().into_iter().find(|row| row.name == name);
+        eventually("the sink is known", || find().is_some());
+        find().expect("the sink is known")
     }
 
     /// Everything that the ledger has was delivered.
