@@ -13,7 +13,11 @@
 //! | `agent` | starts, asks and stops the agent |
 //! | `database` | a country database that is read in no time |
 //! | `flows` | what `homeport flows --json` prints |
+//! | `ledger` | a ledger as an outsider reads it |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
+//! | `receiver` | receivers for the sinks of the agent: rsyslog, OTLP, and ones that misbehave |
+//! | `schema` | the published schemas, and whether a record keeps to them |
+//! | `page` | the status page behind a synthetic agent, and a browser |
 //! | `scene` | a lab with an agent, and the comparison with the network card |
 //! | `foreign` | another implementation of the ledger's formats |
 //! | `reference_ledger` | ledgers that another library writes |
@@ -29,9 +33,12 @@ pub mod flows;
 pub mod foreign;
 pub mod kernel;
 pub mod lab;
+pub mod ledger;
 pub mod links;
+pub mod page;
 pub mod patience;
 pub mod pins;
+pub mod receiver;
 pub mod records;
 #[allow(
     clippy::unwrap_used,
@@ -42,4 +49,5 @@ pub mod records;
 pub mod reference_ledger;
 pub mod running;
 pub mod scene;
+pub mod schema;
 pub mod settings;

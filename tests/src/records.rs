@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use crate::schema;
+
 /// OCSF class of findings.
 pub const FINDING: u64 = 2004;
 /// OCSF class of intervals.
@@ -24,7 +26,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// When a line is not JSON.
+    /// When a line is not JSON, or not a record as OCSF wants it: every test that reads records checks that.
     pub fn read(path: &Path) -> Result<Self> {
         if !path.exists() {
             return Ok(Self::default());
@@ -32,7 +34,11 @@ impl Records {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         let records: Result<Vec<Value>> = text
             .lines()
-            .map(|line| serde_json::from_str(line).with_context(|| format!("record {line:?}")))
+            .map(|line| {
+                let record = serde_json::from_str(line).with_context(|| format!("record {line:?}"))?;
+                schema::ocsf::check(&record).with_context(|| format!("record {line}"))?;
+                Ok(record)
+            })
             .collect();
         Ok(Self(records?))
     }

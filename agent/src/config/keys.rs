@@ -5,7 +5,7 @@
 
 use super::{
     Config,
-    sink::{DEFAULT_FACILITY, DEFAULT_RESEND},
+    sink::{DEFAULT_ENTERPRISE, DEFAULT_FACILITY, DEFAULT_RESEND},
 };
 use crate::{
     policy::rules::Meanings,
@@ -82,9 +82,11 @@ pub(super) static ROOT: Keys = Keys {
         key("policy", "list of tables", Shown::Section, ""),
         key("exception", "list of tables", Shown::Section, ""),
         key("alert", "table", Shown::Section, ""),
+        key("ledger", "table", Shown::Section, ""),
         key("records", "table", Shown::Section, ""),
         key("sink", "list of tables", Shown::Section, ""),
         key("selftest", "table", Shown::Section, ""),
+        key("page", "table", Shown::Section, ""),
         key("limits", "table", Shown::Section, ""),
         key("agent", "table", Shown::Section, ""),
     ],
@@ -423,9 +425,40 @@ pub(super) static ALERT: Keys = Keys {
     shared: None,
 };
 
+pub(super) static LEDGER: Keys = Keys {
+    header: "[ledger]",
+    about: "The signed, append-only log of every record; see LEDGER.md.",
+    list: &[
+        key(
+            "dir",
+            "absolute path, or `none`",
+            Shown::Absent("`ledger` in agent.state_dir", "\"/var/lib/homeport/ledger\""),
+            "Its directory. `none`: there is no ledger, and records have to go elsewhere.",
+        ),
+        key(
+            "origin",
+            "text without blanks and +",
+            Shown::Absent("`homeport/` and the host's machine id", "\"example.org/homeport/storage-1\""),
+            "Name of the ledger in every checkpoint, for life: it is asked when a ledger is begun.",
+        ),
+        key(
+            "retain_days",
+            "days, 1 to 36500",
+            Shown::Default(|config| config.ledger.retention.days.to_string()),
+            "Entries older than this are removed, in bundles of 256. Their hashes stay.",
+        ),
+        key(
+            "retain_bytes",
+            "size such as \"10 GiB\", or bytes; at least 64 MiB",
+            Shown::Default(|config| quoted(&crate::policy::reason::size(config.ledger.retention.bytes))),
+            "Beyond this the oldest entries are removed, delivered or not.",
+        ),
+    ],
+};
+
 pub(super) static RECORDS: Keys = Keys {
     header: "[records]",
-    about: "Where records go.",
+    about: "Where records go, besides the ledger.",
     list: &[
         key(
             "file",
@@ -437,8 +470,8 @@ pub(super) static RECORDS: Keys = Keys {
             "stdout",
             "true or false",
             Shown::Default(|config| config.records.stdout.to_string()),
-            "Also to standard output. With a `file`, the default is false. Without one it cannot be false: no record \
-             is thrown away.",
+            "Also to standard output. With a `file`, the default is false. With neither ledger nor `file` it cannot be \
+             false: no record is thrown away.",
         ),
         key(
             "interval_secs",
@@ -702,14 +735,35 @@ pub(super) static SINK_SYSLOG: Keys = Keys {
             "transport",
             "`udp`, `tcp` or `tls`",
             Shown::Default(|_| quoted("tls")),
-            "How messages travel. Syslog has no answers: what a server that dies had in its buffers is lost, and \
-             over UDP nobody knows whether anything arrived.",
+            "How messages travel. Syslog has no answers: over TCP and TLS a record counts as delivered once the \
+             server's program has read it, over UDP once it is sent.",
         ),
         key(
             "facility",
             "number, 0 to 23",
             Shown::Default(|_| DEFAULT_FACILITY.to_string()),
             "Facility of each message; 13 is `log audit`.",
+        ),
+        key(
+            "message",
+            "`record` or `text`",
+            Shown::Default(|_| quoted("record")),
+            "What stands in the message: the record in its `format`, or one sentence. The structured data is the \
+             same.",
+        ),
+        key(
+            "max_message_bytes",
+            "bytes, 2048 to 262144",
+            Shown::Absent("2048 over udp, else 8192", "131072"),
+            "The longest message that the server takes. A longer record goes as its sentence, with its id and its \
+             hash in the ledger. rsyslog takes 8 KiB unless its `maxMessageSize` says more.",
+        ),
+        key(
+            "enterprise",
+            "number",
+            Shown::Default(|_| DEFAULT_ENTERPRISE.to_string()),
+            "Private enterprise number in the name of the structured data. The default is the number for examples; \
+             an organisation has one of its own from IANA.",
         ),
         FORMAT,
         CA_FILE,
@@ -739,6 +793,50 @@ pub(super) static SELFTEST: Keys = Keys {
         ),
     ],
     shared: None,
+};
+
+pub(super) static PAGE: Keys = Keys {
+    header: "[page]",
+    about: "The status page, which the agent serves itself: read only, and without a request to any other host. Every \
+            user of this host can read it on a loopback address, unless there is a token. Any other address needs a \
+            token and TLS. Changes take effect at the next start.",
+    list: &[
+        key(
+            "listen",
+            "address with port, or `none`",
+            Shown::Default(|config| {
+                let listen = config.page.listen.map(|address| address.to_string());
+                quoted(listen.as_deref().unwrap_or("none"))
+            }),
+            "Where it listens. `none`: there is no page.",
+        ),
+        key(
+            "token_file",
+            "absolute path",
+            Shown::Absent("no token", "\"/etc/homeport/page.token\""),
+            "File with the token that readers have to show: 16 to 512 printable characters on one line, readable by \
+             its owner only.",
+        ),
+        key(
+            "certificate",
+            "absolute path",
+            Shown::Absent("no TLS", "\"/etc/homeport/page.pem\""),
+            "Chain of certificates in PEM. It is read again when it changes.",
+        ),
+        key(
+            "key",
+            "absolute path",
+            Shown::Absent("no TLS", "\"/etc/homeport/page.key\""),
+            "Its private key in PEM.",
+        ),
+        key(
+            "host_names",
+            "list of host names",
+            Shown::Absent(NONE, "[\"storage-1.example.org\"]"),
+            "Names by which browsers reach the page, besides its address, `localhost` and the name of the host. A \
+             request for any other name is refused.",
+        ),
+    ],
 };
 
 pub(super) static LIMITS: Keys = Keys {

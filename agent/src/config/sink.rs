@@ -9,7 +9,7 @@ use crate::sink::{
     select::{About, Selection},
     settings::{
         AlertmanagerSettings, Batch, Body, ClientFiles, Compression, DEFAULT_TIMEOUT, HttpSettings,
-        JsonlSettings, Kind, OtlpSettings, Retry, Start, SyslogSettings, TlsSettings, Transport,
+        JsonlSettings, Kind, Message, OtlpSettings, Retry, Start, SyslogSettings, TlsSettings, Transport,
         WebhookSettings,
     },
 };
@@ -26,6 +26,13 @@ pub(super) const DEFAULT_RESEND: Duration = Duration::from_secs(60);
 
 /// Log audit.
 pub(super) const DEFAULT_FACILITY: u8 = 13;
+
+/// The private enterprise number for examples (RFC 5424, 7.2.2); an organisation has one of its own from IANA.
+pub(super) const DEFAULT_ENTERPRISE: u32 = 32_473;
+
+/// Bounds of `max_message_bytes`. Every receiver should take 2 KiB, and our structured data may fill that; no record
+/// is longer than 64 KiB, in no format more than twice that.
+const SYSLOG_MESSAGE_BYTES: std::ops::RangeInclusive<u64> = 2_048..=262_144;
 
 /// Bytes of the longest name: it is the name of a file.
 const MAX_NAME_BYTES: usize = 64;
@@ -190,10 +197,24 @@ fn read_syslog(report: &mut Report<'_>, section: &mut Section<'_>) -> Option<Kin
     let transports = [("tls", Transport::Tls), ("tcp", Transport::Tcp), ("udp", Transport::Udp)];
     let transport = one_of(report, section, "transport", transports);
     let facility = section.optional(report, "facility", |report, item| whole(report, item, 0..=23));
+    let words = [("record", Message::Record), ("text", Message::Text)];
+    let message = one_of(report, section, "message", words);
+    let max_bytes = section
+        .optional(report, "max_message_bytes", |report, item| whole(report, item, SYSLOG_MESSAGE_BYTES));
+    let enterprise =
+        section.optional(report, "enterprise", |report, item| whole(report, item, 1..=u64::from(u32::MAX)));
     let tls = read_tls(report, section);
     let (host, port) = address?.value;
-    let facility = facility.map_or(DEFAULT_FACILITY, |facility| u8::try_from(facility).unwrap_or(u8::MAX));
-    Some(Kind::Syslog(SyslogSettings { host, port, transport, facility, tls }))
+    Some(Kind::Syslog(SyslogSettings {
+        host,
+        port,
+        transport,
+        facility: facility.map_or(DEFAULT_FACILITY, |facility| u8::try_from(facility).unwrap_or(u8::MAX)),
+        enterprise: enterprise.and_then(|number| u32::try_from(number).ok()).unwrap_or(DEFAULT_ENTERPRISE),
+        message,
+        max_bytes: max_bytes.map_or(transport.default_max_bytes(), size),
+        tls,
+    }))
 }
 
 fn read_http(report: &mut Report<'_>, section: &mut Section<'_>, urls: &[Placed<Target>]) -> HttpSettings {

@@ -414,6 +414,31 @@ fn all_faults_are_reported_at_once_each_with_its_place() {
 }
 
 #[test]
+fn a_page_for_others_needs_a_token_and_tls() {
+    let open = "is not a loopback address, and the page would be open to everybody";
+    let page = |listen: &str, more: &str| format!("[page]\nlisten = \"{listen}\"\n{more}");
+    let token = "token_file = \"/etc/homeport/page.token\"\n";
+    let tls = "certificate = \"/etc/homeport/page.pem\"\nkey = \"/etc/homeport/page.key\"\n";
+    for listen in ["192.0.2.1:9646", "0.0.0.0:9646", "[::]:9646"] {
+        for more in ["", token, tls] {
+            check(&page(listen, more), "page.listen", &format!("\"{listen}\" {open}"));
+        }
+        let (config, _) = parse(&page(listen, &format!("{token}{tls}")));
+        assert_eq!(config.page.listen.map(|address| address.to_string()).as_deref(), Some(listen));
+    }
+    for listen in ["127.0.0.1:9646", "[::1]:9646", "127.8.8.8:0"] {
+        assert!(parse(&page(listen, "")).0.page.listen.is_some());
+    }
+    assert_eq!(parse(&page("none", "")).0.page.listen, None);
+    check(&page("9646", ""), "page.listen", "\"9646\" is not an address with a port");
+    check("[page]\nkey = \"/k\"\n", "page.key", "\"/k\" is without a certificate");
+    check("[page]\ncertificate = \"/c\"\n", "page.certificate", "\"/c\" is without a key");
+    let names = |name: &str| format!("[page]\nhost_names = [\"{name}\"]\n");
+    assert_eq!(parse(&names("Storage-1.example.org")).0.page.host_names, ["storage-1.example.org"]);
+    check(&names("a:1"), "page.host_names[0]", "\"a:1\" is not a host name");
+}
+
+#[test]
 fn broken_syntax_is_reported_with_its_place_and_nothing_is_guessed() {
     let faults = faults("[host]\nname = \"a\nunknown_key = 1\n");
     assert!(faults.iter().all(|fault| fault.key.is_empty()), "{faults:?}");

@@ -463,6 +463,17 @@ pub(super) fn netns_cookie() -> io::Result<u64> {
     if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Bytes of a TCP connection, its end included, that the other side's kernel has not acknowledged.
+pub(crate) fn unacknowledged_bytes(socket: impl AsFd) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: `SIOCOUTQ`, which is `TIOCOUTQ`, writes one int where it is told; the descriptor is open while borrowed.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
 /// Lets a task of tokio wait for a descriptor.
 pub(super) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` stays open and keeps its number for as long as it lives, and it moves into the result.

@@ -7,7 +7,7 @@ use std::{error::Error as _, time::Duration};
 
 use reqwest::{
     Client, Response, StatusCode, Url,
-    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
     redirect::Policy,
 };
 
@@ -39,8 +39,12 @@ pub struct Answer {
     pub status: StatusCode,
     /// How long the receiver wants to be left alone.
     pub retry_after: Option<Duration>,
+    /// The media type of the body, if it says so.
+    pub media_type: Option<String>,
     /// The body, or the first part of it.
     pub body: Vec<u8>,
+    /// All of the body came.
+    pub is_whole: bool,
 }
 
 impl Http {
@@ -125,16 +129,26 @@ async fn read(mut response: Response) -> Result<Answer, reqwest::Error> {
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| parse_retry_after(value, WallTime::now()));
+    let media_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(|value| value.trim().to_ascii_lowercase());
     let mut body = Vec::new();
-    // The status is the answer; a body that breaks off takes nothing back.
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() >= MAX_ANSWER_BYTES {
-            break;
+    // The status is the answer; a body that breaks off takes nothing back where only the status counts.
+    let is_whole = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break body.len() <= MAX_ANSWER_BYTES,
+            Err(_) => break false,
         }
-    }
+        if body.len() > MAX_ANSWER_BYTES {
+            break false;
+        }
+    };
     body.truncate(MAX_ANSWER_BYTES);
-    Ok(Answer { status, retry_after, body })
+    Ok(Answer { status, retry_after, media_type, body, is_whole })
 }
 
 /// Seconds, or a date (RFC 9110, 10.2.3).

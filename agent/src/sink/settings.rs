@@ -208,6 +208,27 @@ pub enum Transport {
     Tls,
 }
 
+impl Transport {
+    /// What receivers should take: of datagrams 2,048 bytes (RFC 5426, 3.2), on TLS 8,192 (RFC 5425, 4.3.1), which is
+    /// also what rsyslog takes unless told otherwise.
+    pub const fn default_max_bytes(self) -> usize {
+        match self {
+            Self::Udp => 2_048,
+            Self::Tcp | Self::Tls => 8_192,
+        }
+    }
+}
+
+/// What stands in a syslog message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Message {
+    /// The record in its format.
+    #[default]
+    Record,
+    /// One sentence.
+    Text,
+}
+
 /// Syslog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyslogSettings {
@@ -219,6 +240,12 @@ pub struct SyslogSettings {
     pub transport: Transport,
     /// Facility, 0 to 23.
     pub facility: u8,
+    /// Private enterprise number in the name of our structured data.
+    pub enterprise: u32,
+    /// What stands in the message.
+    pub message: Message,
+    /// The longest message that the receiver takes, in bytes, without the count before it.
+    pub max_bytes: usize,
     /// For [`Transport::Tls`].
     pub tls: TlsSettings,
 }

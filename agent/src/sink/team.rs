@@ -16,12 +16,15 @@ use tokio::{
 };
 
 use super::{
+    alertmanager,
     cursor::{self, CursorFile},
     dead_letter::DeadLetters,
     format::Speaker,
     jsonl::Jsonl,
+    otlp::Otlp,
     settings::{Kind, SinkSettings},
     status::{Board, Notice, SinkRow},
+    syslog::Syslog,
     webhook::Webhook,
     worker::{Order, Worker},
 };
@@ -244,8 +247,8 @@ async fn begin(worker: Worker, speaker: Speaker) {
     match worker.settings.kind.clone() {
         Kind::Jsonl(jsonl) => worker.run(Jsonl::new(jsonl.path, format, speaker)).await,
         Kind::Webhook(webhook) => worker.run(Webhook::new(webhook, format, speaker, timeout)).await,
-        Kind::Alertmanager(_) | Kind::Otlp(_) | Kind::Syslog(_) => {
-            worker.board.failed("this kind is not in this build");
-        }
+        Kind::Otlp(otlp) => worker.run(Otlp::new(otlp, speaker, timeout)).await,
+        Kind::Syslog(syslog) => worker.run(Syslog::new(syslog, format, speaker)).await,
+        Kind::Alertmanager(settings) => alertmanager::run(worker, settings, speaker).await,
     }
 }

@@ -163,7 +163,13 @@ mod tests {
 
     fn answer(status: u16) -> Answer {
         let status = StatusCode::from_u16(status).expect("a status");
-        Answer { status, retry_after: Some(Duration::from_secs(3)), body: b"no\n".to_vec() }
+        Answer {
+            status,
+            retry_after: Some(Duration::from_secs(3)),
+            media_type: None,
+            body: b"no\n".to_vec(),
+            is_whole: true,
+        }
     }
 
     #[test]

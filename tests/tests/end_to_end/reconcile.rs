@@ -38,7 +38,14 @@ for _ in range(100):
 ";
 
 /// What the sender above makes the card send.
-const BYPASSED_BYTES: i64 = 100 * (1028 + ETHERNET_HEADER_BYTES as i64);
+pub(crate) const BYPASSED_BYTES: i64 = 100 * (1028 + ETHERNET_HEADER_BYTES as i64);
+
+/// Runs it to its end. The storage host must know the router's hardware address.
+pub(crate) fn bypass(lab: &Lab) -> Result<()> {
+    let mut sender = lab.command(Host::Storage, "python3");
+    ensure!(sender.args(["-c", BYPASS_SENDER]).status()?.success(), "the sender failed");
+    Ok(())
+}
 
 fn extra(record: &Value) -> &Value {
     &record["unmapped"]["homeport"]
@@ -65,8 +72,7 @@ fn frames_past_the_queue_are_a_finding_with_their_exact_bytes() {
         scene.lab.shell(Host::Storage, "ping -q -c1 -W5 192.0.2.1 >/dev/null")?;
         scene.accounted()?;
         let intervals_before = count_intervals(&scene.agent.records()?);
-        let mut sender = scene.lab.command(Host::Storage, "python3");
-        ensure!(sender.args(["-c", BYPASS_SENDER]).status()?.success(), "the sender failed");
+        bypass(&scene.lab)?;
         let found = eventually(PATIENCE, || {
             let records = scene.agent.records()?;
             let episode = of_coverage(&records).pop().context("no finding about coverage")?;
@@ -161,8 +167,7 @@ fn a_virtual_cable_that_counts_buffers_once_is_understood() {
             Ok(())
         })?;
         // Bypass is exact even here.
-        let mut sender = scene.lab.command(Host::Storage, "python3");
-        ensure!(sender.args(["-c", BYPASS_SENDER]).status()?.success(), "the sender failed");
+        bypass(&scene.lab)?;
         eventually(PATIENCE, || {
             let episode = of_coverage(&scene.agent.records()?).pop().context("no finding about coverage")?;
             let bytes = extra(episode.last())["residual_bytes"].as_i64();
