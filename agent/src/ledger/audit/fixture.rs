@@ -37,7 +37,9 @@ impl ReferenceLedger {
     /// A ledger without entries, and a key made from the origin.
     pub fn new(directory: &Path, origin: &str) -> Self {
         fs::create_dir_all(directory).unwrap();
-        let mut random = Seeded(origin.bytes().fold(1, |seed, byte| seed * 31 + u64::from(byte)));
+        let mut random = Seeded(
+            origin.bytes().fold(1u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte))),
+        );
         let (private, key) = signed_note::generate_key(&mut random, origin);
         fs::write(directory.join("key.pub"), format!("{key}\n")).unwrap();
         Self {

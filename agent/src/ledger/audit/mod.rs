@@ -37,6 +37,7 @@ pub mod verify;
 mod walk;
 
 #[cfg(test)]
+#[expect(unreachable_pub, reason = "homeport-tests includes the file and shows it to its campaigns")]
 pub(super) mod fixture;
 #[cfg(test)]
 mod tests;
