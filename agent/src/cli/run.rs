@@ -54,7 +54,8 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     }
     match (&config.records.file, config.records.stdout) {
         (Some(file), _) => tracing::info!(file = %file.display(), "records"),
-        (None, _) => tracing::info!("records go to standard output"),
+        (None, true) => tracing::info!("records go to standard output"),
+        (None, false) => {}
     }
     let style = if terminal { Style::Ansi } else { Style::Plain };
     let options = app::Options { config_path: path, person: human.then_some(style) };

@@ -193,7 +193,13 @@ fn each_fault_names_key_value_and_problem() {
         ("[[site]]\ncountry = \"DE\"\nnetworks = [\"10.0.0.0/8\"]", "site[0].name", "is missing"),
         ("[[site]]\nname = \"a\"\ncountry = \"DE\"", "site[0]", "has no networks"),
         ("[[override]]\nnetwork = \"10.0.0.0/8\"\ncountry = \"DE\"", "override[0].reason", "is missing"),
-        ("[records]\nstdout = false", "records.stdout", "false would throw every record away"),
+        (
+            "[ledger]\ndir = \"none\"\n[records]\nstdout = false",
+            "records.stdout",
+            "false would throw every record away",
+        ),
+        ("[ledger]\norigin = \"a b\"", "ledger.origin", "\"a b\" is no name for a key"),
+        ("[ledger]\nretain_bytes = \"1 MiB\"", "ledger.retain_bytes", "\"1 MiB\" is less than 64 MiB"),
         ("[limits]\nring_mib = 3", "limits.ring_mib", "3 is not a power of two"),
         (
             "[limits]\nmax_flows = 99999999999999999999",

@@ -42,7 +42,6 @@ struct State {
     fault: Fault,
     /// Bytes that still fit.
     room: Option<usize>,
-    operations: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -66,7 +65,6 @@ impl Fake {
     /// One operation; whether it may have an effect.
     fn step(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
-        state.operations += 1;
         match &mut state.fault {
             Fault::None => {}
             Fault::Die(0) => return Err(Errno::SHUTDOWN.into()),
@@ -86,10 +84,6 @@ impl Fake {
 
     pub(super) fn set_room(&self, room: Option<usize>) {
         self.state().room = room;
-    }
-
-    pub(super) fn operations(&self) -> u64 {
-        self.state().operations
     }
 
     /// The power is cut: of what was not synced, anything may be there.

@@ -1,7 +1,16 @@
 //! The ledger as a target of the writer: opens it when the disk lets it, signs now and then, keeps what retention
 //! says.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::fs::FlockOperation;
 
 use crate::{
     clock::{KernelTime, WallTime},
@@ -47,6 +56,19 @@ pub(crate) struct LedgerTarget {
     publish_at: KernelTime,
     retention_at: KernelTime,
     pruning: Option<Pruning>,
+    /// Nobody else writes to the ledger for as long as this lives.
+    lock: Option<File>,
+}
+
+/// Two writers would sign two histories.
+fn lock(directory: &Path) -> io::Result<File> {
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
+    let directory = File::open(directory)?;
+    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(directory),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::other("another process writes to it")),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl LedgerTarget {
@@ -54,7 +76,16 @@ impl LedgerTarget {
     pub(crate) fn new(settings: LedgerSettings) -> Self {
         let shared = Shared::new(&settings.directory);
         let (publish_at, retention_at) = (KernelTime(0), KernelTime(0));
-        Self { settings, shared, store: None, events: Vec::new(), publish_at, retention_at, pruning: None }
+        Self {
+            settings,
+            shared,
+            store: None,
+            events: Vec::new(),
+            publish_at,
+            retention_at,
+            pruning: None,
+            lock: None,
+        }
     }
 
     /// For readers.
@@ -69,7 +100,10 @@ impl LedgerTarget {
     /// When the disk fails.
     pub(crate) fn open(&mut self, now: WallTime) -> io::Result<&mut Store<RealDisk>> {
         if self.store.is_none() {
-            let LedgerSettings { copies, origin, .. } = &self.settings;
+            let LedgerSettings { directory, copies, origin, .. } = &self.settings;
+            if self.lock.is_none() {
+                self.lock = Some(lock(directory)?);
+            }
             let (store, found) =
                 ledger::open(RealDisk, copies.clone(), origin, Arc::clone(&self.shared), now)?;
             self.tell(&found);
