@@ -453,6 +453,7 @@ pub(super) static LEDGER: Keys = Keys {
             "Beyond this the oldest entries are removed, delivered or not.",
         ),
     ],
+    shared: None,
 };
 
 pub(super) static RECORDS: Keys = Keys {
