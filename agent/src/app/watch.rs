@@ -78,7 +78,7 @@ impl App {
         for subject in subjects {
             let attachment = attachments.iter().find(|attachment| {
                 subject.program().is_some_and(|program| **program == *attachment.program.name)
-                    && place(&attachment.at) == *subject.place()
+                    && *place(&attachment.at) == *subject.place()
             });
             let closed = match (&subject, attachment) {
                 (Subject::Bypass { interface } | Subject::Missing { interface }, _) => {

@@ -270,7 +270,7 @@ fn process(context: &Context<'_>, episode: &Episode) -> Option<ocsf::Process> {
     })
 }
 
-pub(super) const fn severity(level: Level) -> ocsf::Severity {
+pub(crate) const fn severity(level: Level) -> ocsf::Severity {
     match level {
         Level::Informational => ocsf::Severity::INFORMATIONAL,
         Level::Low => ocsf::Severity::LOW,

@@ -183,7 +183,8 @@ impl<D: Deliver> Work<D> {
                 let due = self.saved + SAVE_PASSED;
                 tokio::select! {
                     more = self.reader.more() => more.map_err(|_| Over)?,
-                    _ = self.order.changed() => {}
+                    // Whoever gave orders is gone: so are we.
+                    changed = self.order.changed() => changed.map_err(|_| Over)?,
                     () = tokio::time::sleep_until(due), if unsaved => self.save().await,
                 }
                 continue;
