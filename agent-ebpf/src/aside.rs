@@ -20,6 +20,9 @@ pub const CLASS_TIME_WAIT: u8 = 5;
 /// IP frames at an edge interface that the kernel of this host made, and showed to no socket ledger: IPv6 resets, IGMP
 /// reports, IPv6 handshake answers before 6.6.
 pub const CLASS_KERNEL: u8 = 7;
+/// Instead of an interface: the packet was sent in another network namespace than the agent's.
+pub const ELSEWHERE: u32 = u32::MAX;
+
 /// All of them.
 pub const CLASSES: [u8; 7] = [
     CLASS_CONTROL,
@@ -37,7 +40,7 @@ pub const CLASSES: [u8; 7] = [
 pub struct AsideKey {
     /// Destination; IPv4 as `::ffff:a.b.c.d`.
     pub remote: [u8; 16],
-    /// Interface, in its own network namespace.
+    /// Interface of the agent's network namespace, or [`ELSEWHERE`]; zero: not known.
     pub ifindex: u32,
     /// IP protocol.
     pub protocol: u8,

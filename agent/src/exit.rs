@@ -23,11 +23,17 @@ pub enum Exit {
     NotCovered,
     /// `coverage`: everything is counted, but not everything that is promised holds.
     Reduced,
+    /// `ledger`: what is there is not what was signed, or something is missing.
+    NotProven,
+    /// `status`: violations are open.
+    OutOfPolicy,
+    /// `status`: in policy and covered, but a sink does not get its records.
+    Undelivered,
 }
 
 impl Exit {
     /// Every code with its meaning, for the help text and the documentation.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::Success, "success"),
         (Self::Failure, "something failed; the message says what"),
         (Self::Configuration, "the configuration has faults; all of them are printed"),
@@ -37,6 +43,9 @@ impl Exit {
         (Self::NoAgent, "no agent answers on the control socket"),
         (Self::NotCovered, "coverage: bytes may leave uncounted, or findings do not become records"),
         (Self::Reduced, "coverage: everything is counted, but not everything that is promised holds"),
+        (Self::NotProven, "ledger: what is there is not what was signed, or something is missing"),
+        (Self::OutOfPolicy, "status: violations are open"),
+        (Self::Undelivered, "status: in policy and covered, but a sink does not get its records"),
     ];
 
     /// The number.
@@ -51,6 +60,9 @@ impl Exit {
             Self::NoAgent => 7,
             Self::NotCovered => 8,
             Self::Reduced => 9,
+            Self::NotProven => 10,
+            Self::OutOfPolicy => 11,
+            Self::Undelivered => 12,
         }
     }
 }

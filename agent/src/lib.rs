@@ -14,6 +14,7 @@
 //! | [`record`] | the outward, versioned form of an episode or an interval (OCSF) |
 //! | [`ledger`] | the records, append-only and signed |
 //! | [`sink`] | each receiver a cursor over the ledger |
+//! | [`page`] | the status page: read only, for people |
 //! | [`metrics`] | figures for Prometheus |
 //! | [`config`] | what the operator wrote, and the valid configuration made of it |
 //!
@@ -33,6 +34,7 @@ pub mod flow;
 pub mod geo;
 pub mod ledger;
 pub mod metrics;
+pub mod page;
 pub mod policy;
 pub mod probe;
 pub mod process;

@@ -37,6 +37,28 @@ pub struct Flows {
     pub slots: Slots,
     /// How long sweeps take.
     pub sweep: Sweep,
+    /// What does not do what it promises.
+    pub degraded: Vec<Condition>,
+    /// The ledger, if there is one.
+    pub ledger: Option<Ledger>,
+}
+
+/// A part that does not do what it promises.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Condition {
+    pub part: String,
+    pub reason: String,
+}
+
+/// The ledger.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Ledger {
+    pub size: u64,
+    pub first: u64,
+    pub bytes: u64,
+    pub checkpoint_size: u64,
 }
 
 /// What became of flows since the start.

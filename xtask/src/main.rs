@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod demo;
 mod embed_database;
+mod foreign;
 mod fuzz;
 mod licences;
 mod lint;

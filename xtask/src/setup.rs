@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    foreign,
     packages::{self, COMPILER, LLVM_VERSIONS, PROGRAMS},
     tool,
     toolchain::{self, ROUTE_VARIABLE, Route},
@@ -22,6 +23,7 @@ const BPF_LINKER_VERSION: &str = "0.13.0";
 
 pub(crate) fn run() -> Result<()> {
     ensure()?;
+    foreign::ensure()?;
     println!("setup: complete (eBPF programs are built by route `{}`)", Route::find()?);
     Ok(())
 }

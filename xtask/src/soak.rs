@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{setup, tool};
+use crate::{foreign, setup, tool};
 
 const PACKAGE: &str = "homeport-tests";
 
@@ -20,6 +20,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result<()> {
     setup::ensure()?;
+    let python = foreign::ensure()?;
     // What an operator runs is measured: the optimized build.
     let build = ["--locked", "--release", "--package", "homeport", "--package", PACKAGE, "--bins"];
     tool::run(tool::cargo("build").args(build))?;
@@ -34,5 +35,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     } else {
         bail!("campaigns load programs into the kernel: run `cargo xtask soak` as root, or install sudo");
     };
+    // One campaign compares with another implementation.
+    soak.env(foreign::VARIABLE, python);
     tool::run(soak.args(args.words))
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{setup, summary::Summary, tool};
+use crate::{foreign, setup, summary::Summary, tool};
 
 /// Where the end-to-end tests find the agent.
 const AGENT_VARIABLE: &str = "HOMEPORT_BIN";
@@ -30,9 +30,15 @@ pub(crate) fn run_all() -> Result<Summary> {
     let mut summary = Summary::of(tool::cargo("test").args(["--locked", "--package", "xtask"]))?;
     summary += Summary::of(&mut unit_tests())?;
     let product = ["--locked", "--bins", "--test", "*"];
-    let built = build_wide().and_then(|()| tool::run(tool::cargo("build").args(product).args(tool::PRODUCT)));
+    let built = foreign::ensure().and_then(|python| {
+        build_wide()?;
+        tool::run(tool::cargo("build").args(product).args(tool::PRODUCT))?;
+        Ok(python)
+    });
     match built {
-        Ok(()) => summary += Summary::of(&mut end_to_end_tests(as_root))?,
+        Ok(python) => {
+            summary += Summary::of(end_to_end_tests(as_root).env(foreign::VARIABLE, python))?;
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
             summary.failed += 1;

@@ -479,4 +479,4 @@ fn in_order(mut transitions: Vec<Transition>) -> Vec<Transition> {
 
 #[cfg(test)]
 #[path = "episodes_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -82,6 +82,17 @@ fn judgement(policy: &str, verdict: Verdict) -> Arc<Judgement> {
     Arc::new(Judgement { policy: Arc::new(policy), verdict, reason: "DE is not on the list".into() })
 }
 
+/// So many episodes, open: countries and directions are what tells them apart.
+pub(crate) fn many_open(n_episodes: u32) -> Episodes {
+    let mut lab = Lab::new();
+    for idx in 0..n_episodes {
+        let letter = |number: u32| b'A' + (number % 26) as u8;
+        let initiator = if idx < 26 * 26 { Initiator::Remote } else { Initiator::Local };
+        lab.send(Send { country: [letter(idx), letter(idx / 26)], initiator, ..pull() });
+    }
+    lab.episodes
+}
+
 impl Lab {
     fn new() -> Self {
         Self::with(EpisodeSettings::default())

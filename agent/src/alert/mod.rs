@@ -24,6 +24,8 @@ mod exceptions;
 use std::sync::Arc;
 
 pub use episode::{Count, Destination, Episode, EpisodeKey, Identity, MAX_DESTINATIONS};
+#[cfg(test)]
+pub(crate) use episodes::tests::many_open;
 pub use episodes::{EpisodeCounters, EpisodeSettings, Episodes, OpenEpisode, RejudgeCause};
 pub use exceptions::ExceptionLedger;
 

@@ -4,7 +4,12 @@
 //! are handed on. Killed before the commit, the next agent reads the same bytes again and knows nothing of the
 //! records. Killed after it, the next agent knows the readings, and owes the records.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use homeport_ebpf::loss::LossCell;
 
@@ -13,6 +18,7 @@ use super::{
     edges::{SavedEdge, SavedEdges},
     run_state::{Ledger, Left, RunState},
     state::Mark,
+    watch::Watch,
 };
 use crate::{
     clock::{KernelTime, WallTime},
@@ -124,15 +130,17 @@ impl App {
                     (Cow::Borrowed(part.as_str()), Cow::Borrowed(reason.as_str()), since)
                 })
                 .collect(),
+            well: self.watch.well(),
             sequence: self.outbox.last_sequence(),
             owed: self.outbox.owed(),
         };
-        file.commit(&ledger, &self.episodes.snapshot())
+        file.commit(&ledger, &self.episodes.snapshot(), &self.findings.snapshot())
     }
 
-    /// Goes on with what an agent before this one left on this boot.
-    pub(super) fn resume(&mut self, left: Left) {
-        let Left { ledger, episodes } = left;
+    /// Goes on with what an agent before this one left on this boot. `written`: numbers of the last records that are
+    /// on disk.
+    pub(super) fn resume(&mut self, left: Left, written: &HashSet<u64>) {
+        let Left { ledger, episodes, findings } = left;
         if let Some(file) = &self.commits.file {
             self.owners.restore(file.names());
         }
@@ -150,17 +158,27 @@ impl App {
         self.edges.restore(
             if exact { ledger.edges } else { SavedEdges::default() },
             if exact { ledger.destinations.into_owned() } else { HashMap::new() },
+            ledger.written_kernel,
         );
+        if exact {
+            self.watch = Watch::resume(ledger.well);
+        }
         self.exceptions.restore(ledger.exceptions.iter().map(|(id, used)| (Arc::from(&**id), *used)));
         for (part, reason, since) in ledger.conditions {
             self.condition_since.insert(part.clone().into_owned(), since);
             self.conditions.insert(part.into_owned(), reason.into_owned());
         }
-        self.outbox.resume(ledger.owed, self.config.records.file.as_deref());
+        self.outbox.resume(ledger.owed, written);
         match episodes {
             Ok(episodes) => self.episodes.restore(episodes),
             Err(reason) => {
                 tracing::error!(reason, "open episodes of the agent before cannot be read; they begin anew");
+            }
+        }
+        match findings {
+            Ok(findings) => self.findings.restore(findings),
+            Err(reason) => {
+                tracing::error!(reason, "open findings about coverage cannot be read; they begin anew");
             }
         }
         if let Origin::Resumed { exact: true, away, .. } = self.probe.origin() {

@@ -8,7 +8,7 @@ use super::{
     App,
     minute::CAUSES,
     selftest::SelfTestView,
-    snapshot::{LossRow, SCHEMA},
+    snapshot::{AttributionRow, LossRow, SCHEMA, attribution_row},
     watch::place,
 };
 use crate::{
@@ -32,6 +32,7 @@ pub struct CoverageView {
     pub reasons: Vec<ReasonRow>,
     pub programs: Vec<ProgramRow>,
     pub interfaces: Vec<LinkRow>,
+    pub attribution: AttributionRow,
     pub cgroup: CgroupRow,
     pub network_namespaces: NamespacesRow,
     pub losses: Vec<LossRow>,
@@ -130,6 +131,11 @@ pub struct CoverageSnapshot {
 }
 
 impl CoverageSnapshot {
+    /// The statement without what has to be read from /proc.
+    pub(super) fn into_statement(self) -> CoverageView {
+        self.view
+    }
+
     /// The outward form. Reads /proc: not for the loop.
     pub fn view(mut self) -> CoverageView {
         let namespaces = network_namespaces();
@@ -182,6 +188,7 @@ impl App {
                 .collect(),
             programs,
             interfaces: self.edges.link_rows(),
+            attribution: attribution_row(self.edges.attribution, self.edges.owners.discards()),
             cgroup: CgroupRow { path: self.scope.cgroup.display().to_string(), descendants: None },
             network_namespaces: NamespacesRow {
                 watched: if self.scope.own_only { "own" } else { "all" }.to_owned(),
@@ -297,14 +304,23 @@ impl App {
                 Subject::Missing { interface } => {
                     format!("{} bytes that were seen did not leave {interface}", -episode.unseen.bytes)
                 }
+                Subject::Undelivered { sink } => format!("{sink} has not got some records"),
+                Subject::Unsent => {
+                    format!("{} bytes of sockets did not leave, nobody says why", -episode.unseen.bytes)
+                }
+                Subject::Unattributed => {
+                    format!("{} bytes left that the socket ledger does not have", episode.unseen.bytes)
+                }
+                // The kernel says why: they are counted too much, and told so.
+                Subject::Discarded
                 // Told above, as the state of the program.
-                Subject::Detached { .. }
+                | Subject::Detached { .. }
                 | Subject::Unpinned { .. }
                 | Subject::Appeared { .. }
                 | Subject::Renamed { .. } => continue,
             };
-            let state =
-                if matches!(subject, Subject::Bypass { .. }) { State::NotCovered } else { State::Reduced };
+            let left_unseen = matches!(subject, Subject::Bypass { .. } | Subject::Unattributed);
+            let state = if left_unseen { State::NotCovered } else { State::Reduced };
             add(state, subject.as_str(), format!("{text} (episode {})", episode.id));
         }
         if clock.is_some_and(|clock| !clock.is_synchronized) {

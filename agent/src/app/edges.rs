@@ -23,7 +23,10 @@ use crate::{
         edge::{self, Link},
         links::Links,
     },
-    reconcile::{Amount, InterfaceLedger, Limits, Report, Sample, Seen, attribution::Attribution},
+    reconcile::{
+        Amount, Discards, InterfaceLedger, Limits, Look, OwnersLedger, OwnersReport, Report, Sample, Seen,
+        attribution::Attribution,
+    },
 };
 
 /// Destinations for which forwarded bytes are compared. Beyond it, forwarded bytes count as unattributed: too much
@@ -58,6 +61,9 @@ pub(super) struct SavedEdge {
     since: WallTime,
     nic_first: Counters,
     pub(super) nic: Counters,
+    /// What `tc` had counted; the rest is for the second identity of whoever goes on.
+    #[serde(default)]
+    seen: Option<Seen>,
     ledger: Option<InterfaceLedger>,
 }
 
@@ -67,6 +73,12 @@ pub(super) struct SavedEdges {
     pub(super) edges: Vec<SavedEdge>,
     attribution: Attribution,
     attribution_at_minute: Attribution,
+    #[serde(default)]
+    owners: OwnersLedger,
+    #[serde(default)]
+    elsewhere_bytes: u64,
+    #[serde(default)]
+    discards_at_minute: Option<Discards>,
 }
 
 /// What a driver counts.
@@ -124,6 +136,15 @@ const fn layer3_bytes(frames: Amount, ethernet: bool) -> u64 {
     frames.bytes.saturating_sub(frames.frames.saturating_mul(header))
 }
 
+/// The end of an interval.
+pub(super) struct EndOfMinute {
+    pub(super) interfaces: Vec<Balanced>,
+    pub(super) attribution: Attribution,
+    /// What the kernel says it discarded.
+    pub(super) discards: Option<Discards>,
+    pub(super) owners: OwnersReport,
+}
+
 /// The end of an interval at one interface.
 pub(super) struct Balanced {
     pub(super) name: Arc<str>,
@@ -141,6 +162,11 @@ pub(super) struct Edges {
     /// The second identity, since the start and at the end of the last interval.
     pub(super) attribution: Attribution,
     attribution_at_minute: Attribution,
+    /// What is certain about it.
+    pub(super) owners: OwnersLedger,
+    /// Bytes that sockets in other network namespaces of this host sent.
+    elsewhere_bytes: u64,
+    discards_at_minute: Option<Discards>,
     /// Interfaces of the latest list, edge or not, with the reason.
     judged: Vec<(u32, String, &'static str)>,
     /// The same with a time at which each did not exist yet, when we looked; none if it was there before us.
@@ -152,6 +178,8 @@ pub(super) struct Edges {
     former: HashMap<Arc<str>, KernelTime>,
     /// Interfaces of an agent before this one, until they are attached.
     earlier: Vec<SavedEdge>,
+    /// The last commit of that agent.
+    last_committed: KernelTime,
 }
 
 /// Names of interfaces that are gone which are remembered.
@@ -183,12 +211,16 @@ impl Edges {
             since: edge.since,
             nic_first: edge.nic_first,
             nic: edge.nic,
+            seen: Some(edge.seen),
             ledger: edge.ledger.clone(),
         });
         SavedEdges {
             edges: attached.chain(self.earlier.iter().cloned()).collect(),
             attribution: self.attribution,
             attribution_at_minute: self.attribution_at_minute,
+            owners: self.owners.clone(),
+            elsewhere_bytes: self.elsewhere_bytes,
+            discards_at_minute: self.discards_at_minute,
         }
     }
 
@@ -197,16 +229,25 @@ impl Edges {
     }
 
     /// Goes on with what an agent before this one knew.
-    pub(super) fn restore(&mut self, saved: SavedEdges, destinations: HashMap<IpAddr, Destination>) {
+    pub(super) fn restore(
+        &mut self,
+        saved: SavedEdges,
+        destinations: HashMap<IpAddr, Destination>,
+        committed: KernelTime,
+    ) {
         self.earlier = saved.edges;
+        self.last_committed = committed;
         self.attribution = saved.attribution;
         self.attribution_at_minute = saved.attribution_at_minute;
+        self.owners = saved.owners;
+        self.elsewhere_bytes = saved.elsewhere_bytes;
+        self.discards_at_minute = saved.discards_at_minute;
         self.destinations = destinations;
     }
 
     /// Ends an interval: what is counted from here on belongs to the next.
-    pub(super) fn end_minute(&mut self) -> (Vec<Balanced>, Attribution) {
-        let balanced = self
+    pub(super) fn end_minute(&mut self) -> EndOfMinute {
+        let interfaces = self
             .attached
             .values_mut()
             .filter_map(|edge| {
@@ -217,7 +258,23 @@ impl Edges {
             .collect();
         let attribution = self.attribution.since(&self.attribution_at_minute);
         self.attribution_at_minute = self.attribution;
-        (balanced, attribution)
+        let discards = self.owners.discards();
+        let discarded = discards.zip(self.discards_at_minute).map(|(now, before)| now.since(&before));
+        self.discards_at_minute = discards;
+        EndOfMinute { interfaces, attribution, discards: discarded, owners: self.owners.end_interval() }
+    }
+
+    /// Both sides of the second identity have been read; `tc` had seen `socket_before` before that.
+    pub(super) fn look_at_owners(&mut self, socket_before: u64, discards: Option<Discards>) {
+        self.owners.observe(&Look {
+            socket_before,
+            ledger: self.attribution.ledger_bytes(),
+            socket_after: self.attribution.socket_bytes,
+            elsewhere: self.elsewhere_bytes,
+            discards,
+        });
+        self.discards_at_minute = self.discards_at_minute.or(discards);
+        self.attribution.discarded_bytes = self.owners.discarded_bytes();
     }
 
     /// Remembers which interfaces there are.
@@ -271,9 +328,15 @@ impl Edges {
 
     /// A socket in another network namespace of this host sent this.
     pub(super) fn attributed_elsewhere(&mut self, remote: IpAddr, volume: Volume) {
+        self.elsewhere_bytes = self.elsewhere_bytes.saturating_add(volume.wire_bytes);
         if let Some(destination) = self.destination(remote) {
             destination.elsewhere.add(volume);
         }
+    }
+
+    /// The same of packets without a slot.
+    pub(super) const fn attributed_elsewhere_without_slot(&mut self, wire_bytes: u64) {
+        self.elsewhere_bytes = self.elsewhere_bytes.saturating_add(wire_bytes);
     }
 
     /// Of frames that crossed the edge without a local socket, the part that nobody has counted yet.
@@ -356,6 +419,9 @@ impl App {
             .filter(|index| !links.iter().any(|link| link.index == **index))
             .copied()
             .collect();
+        if !gone.is_empty() {
+            self.edges.owners.begin_again();
+        }
         for index in gone {
             self.probe.forget_interface(index);
             if let Some(edge) = self.edges.attached.remove(&index) {
@@ -406,6 +472,23 @@ impl App {
             edge.index == link.index && *edge.name == *link.name && edge.nic.bytes <= counters.bytes
         });
         let earlier = earlier.map(|idx| self.edges.earlier.swap_remove(idx));
+        let seen = self.seen(link.index);
+        let seen_earlier = earlier.as_ref().and_then(|edge| edge.seen).filter(|before| {
+            // Cells of other maps begin at zero.
+            before.socket.bytes <= seen.socket.bytes && before.socket.frames <= seen.socket.frames
+        });
+        if seen_earlier.is_none() {
+            self.edges.owners.begin_again();
+        }
+        let mut appeared_after = self.edges.listed.get(&link.index).copied().flatten();
+        if earlier.is_none()
+            && let Some(idx) = self.edges.earlier.iter().position(|edge| *edge.name == *link.name)
+        {
+            // Made again while no agent was there: what left before now was seen by nobody but its card.
+            let SavedEdge { name, .. } = self.edges.earlier.swap_remove(idx);
+            self.edges.former.insert(name, self.edges.last_committed);
+            appeared_after = Some(self.edges.last_committed);
+        }
         tracing::info!(interface = link.name, index = link.index, reason, "counting frames at the edge");
         self.edges.attached.insert(
             link.index,
@@ -413,11 +496,12 @@ impl App {
                 name: link.name.as_str().into(),
                 since: earlier.as_ref().map_or_else(WallTime::now, |edge| edge.since),
                 looked_at: KernelTime::now(),
-                appeared_after: self.edges.listed.get(&link.index).copied().flatten(),
+                appeared_after,
                 ethernet: link.ethernet,
                 nic_first: earlier.as_ref().map_or(counters, |edge| edge.nic_first),
                 nic: counters,
-                seen: self.seen(link.index),
+                // What left while no agent was there is in the slots, too.
+                seen: seen_earlier.unwrap_or(seen),
                 ledger: earlier.and_then(|edge| edge.ledger),
             },
         );
@@ -427,20 +511,30 @@ impl App {
         self.probe.interface_count(index).as_ref().map(seen).unwrap_or_default()
     }
 
-    /// Reads the drivers' counters and our own.
+    /// What `tc` has seen of local sockets until now, in bytes of layer 3.
+    pub(super) fn socket_bytes(&self) -> u64 {
+        let since_read = self.edges.attached.iter().map(|(index, edge)| {
+            layer3_bytes(self.seen(*index).socket.since(edge.seen.socket), edge.ethernet)
+        });
+        since_read.fold(self.edges.attribution.socket_bytes, u64::saturating_add)
+    }
+
+    /// Reads the drivers' counters and our own. False: they cannot be read now.
     ///
     /// In the direction that frames take, so that nothing is counted behind that was not seen before: our cells,
     /// the queues, the drivers, and our cells once more.
-    pub(super) async fn count_links(&mut self, links: &Links) {
+    pub(super) async fn count_links(&mut self, links: &Links) -> bool {
         let before: HashMap<u32, Seen> =
             self.edges.attached.keys().map(|index| (*index, self.seen(*index))).collect();
         // Without it, what waits and what was dropped is not known: more is reported, not less.
         let queues = links.queues().await.unwrap_or_default();
-        let Ok(counters) = links.counters().await else { return };
+        let Ok(counters) = links.counters().await else { return false };
+        let mut n_read = 0;
         for link in counters {
             let Some(seen_before) = before.get(&link.index) else { continue };
             let seen_after = self.seen(link.index);
             let Some(edge) = self.edges.attached.get_mut(&link.index) else { continue };
+            n_read += 1;
             let sample = Sample {
                 nic: Amount::new(link.tx_bytes, link.tx_packets),
                 nic_dropped: link.tx_dropped,
@@ -473,6 +567,7 @@ impl App {
                 self.appeared(name, after, bytes);
             }
         }
+        n_read == before.len()
     }
 
     /// An edge interface came into being while we watched. What left before we were attached is known by its card.

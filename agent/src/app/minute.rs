@@ -5,10 +5,16 @@ use homeport_ebpf::loss::{
     LOSS_UNPARSED, LossCell,
 };
 
-use super::{App, edges::Balanced, outbox::Told, reload::extra};
+use super::{
+    App,
+    edges::{Balanced, EndOfMinute},
+    outbox::Told,
+    reload::extra,
+};
 use crate::{
     clock::{Clock, KernelTime, WallTime},
     coverage::findings::Transition,
+    ledger::Ledger,
     probe::programs::State,
     record::{
         Loss, coverage,
@@ -73,12 +79,14 @@ impl App {
     /// Writes the interval record, empty or not, and begins the next interval.
     pub(super) fn record_minute(&mut self, now: WallTime) {
         let counters = self.table.counters();
-        let (balanced, attribution) = self.edges.end_minute();
+        let EndOfMinute { interfaces: balanced, attribution, discards, owners } = self.edges.end_minute();
         let span = (self.minute.started, KernelTime::now());
         for Balanced { name, report, .. } in &balanced {
             let transitions = self.findings.interval(name, report.finding.as_ref(), span);
             self.publish_coverage(transitions);
         }
+        let transitions = self.findings.owners(&owners, span);
+        self.publish_coverage(transitions);
         let interfaces = balanced
             .into_iter()
             .map(|Balanced { name, report, n_resets }| Interface {
@@ -99,6 +107,7 @@ impl App {
             reasons,
             interfaces,
             attribution,
+            discards,
             flows: Flows {
                 rows: self.table.len() as u64,
                 evicted: counters.evicted_flows,
@@ -125,7 +134,10 @@ impl App {
         for transition in transitions {
             let record = coverage::coverage(&self.context(), &transition);
             let line = coverage::line(&transition);
-            self.outbox.send(record, Some(Told { line, paragraph: None, is_alert: true, confirm: None }));
+            self.outbox.send(
+                record,
+                Some(Told { line, paragraph: None, is_alert: transition.is_alert(), confirm: None }),
+            );
         }
     }
 
@@ -239,6 +251,16 @@ impl App {
         match self.outbox.health().degraded {
             Some(degraded) => self.degraded("records", &degraded.reason.to_string()),
             None => self.recovered("records"),
+        }
+        if let Some(status) = self.ledger.as_ref().map(Ledger::status) {
+            match status.fault {
+                Some(fault) => self.degraded("ledger-checkpoint", &fault),
+                None => self.recovered("ledger-checkpoint"),
+            }
+            match status.damage {
+                Some(damage) => self.degraded("ledger", &damage),
+                None => self.recovered("ledger"),
+            }
         }
         let now = WallTime::now();
         let limit = i64::from(self.config.geo.stale_after_days.get());

@@ -22,25 +22,30 @@
 //! | `outbox` | records on their way to the writer |
 //! | `commit` | from when on what was read and recorded counts |
 //! | `run_state` | what one agent leaves for the next, until the next boot |
+//! | `delivery` | sinks, and what happens at them |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a boot |
 //! | `coverage` | the statement of what is seen and what not |
-//! | `snapshot` | what the control socket is told |
+//! | `snapshot`, `status` | what the control socket is told |
+//! | `overview` | what the status page is told beyond that |
 
 mod commit;
 pub mod coverage;
 mod databases;
+mod delivery;
 mod edges;
 mod identity;
 mod minute;
 mod observe;
 mod outbox;
+pub mod overview;
 mod reload;
 mod run_state;
 pub mod selftest;
 mod service;
 pub mod snapshot;
 mod state;
+pub mod status;
 mod sweep_time;
 mod watch;
 
@@ -62,6 +67,7 @@ use tokio::{
 
 use self::{
     commit::{Before, Commits, LastCommit},
+    delivery::Delivery,
     edges::Edges,
     identity::HostIdentity,
     minute::MinuteState,
@@ -89,6 +95,8 @@ use crate::{
         table::{FlowTable, TableSettings},
     },
     geo::{CountryCode, locator::Locator},
+    ledger::Ledger,
+    page,
     policy::PolicySet,
     probe::{DirectoryLock, NamespaceBy, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links},
     process::{
@@ -99,7 +107,7 @@ use crate::{
         Context, Origin,
         lifecycle::{Event, Resumed},
         person::Style,
-        writer::{OpenError, STOP_GRACE, Writer, WriterSettings},
+        writer::{LedgerSettings, OpenError, STOP_GRACE, Writer, WriterSettings},
     },
 };
 
@@ -108,6 +116,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Programs run for microseconds: after this long, all that began before have ended.
 const TURN: Duration = Duration::from_millis(20);
+
+/// Notices on their way to the loop; whoever has more waits.
+const NOTICES: usize = 64;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -139,6 +150,9 @@ struct App {
     origin: Origin,
     booted: Option<WallTime>,
     outbox: Outbox,
+    delivery: Delivery,
+    /// For whoever reads the records.
+    ledger: Option<Ledger>,
     edges: Edges,
     databases: Databases,
     minute: MinuteState,
@@ -169,6 +183,8 @@ struct App {
     /// A sweep has just been taken.
     swept: bool,
     save_state_due: bool,
+    /// For the status page.
+    records: Arc<page::Ring>,
     /// Nobody else works with the run directory.
     _lock: Option<DirectoryLock>,
 }
@@ -225,6 +241,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
 
     let (writer, started) = Writer::spawn(
         WriterSettings {
+            ledger: ledger_settings(&config, &origin.host_uid),
             file: config.records.file.clone(),
             stdout: config.records.stdout,
             queue_bytes: WriterSettings::QUEUE_BYTES,
@@ -273,6 +290,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
     let older = sockets.finish();
 
     let clock = Clock::sample();
+    let records = Arc::new(page::Ring::default());
     let policies = Arc::new(config.policies.clone());
     let named = Identity { host: identity.host_uid.as_str().into(), boot: identity.boot.as_str().into() };
     let mut app = App {
@@ -286,7 +304,9 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         selftest: SelfTest::default(),
         scope: Scope { cgroup: cgroup.path.clone(), own_only: own_namespace_only },
         clock_steps: ClockSteps::default(),
-        outbox: Outbox::start(writer),
+        outbox: Outbox::start(writer, Arc::clone(&records)),
+        delivery: Delivery::default(),
+        ledger: started.ledger,
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
         edges: Edges::default(),
@@ -320,13 +340,14 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         resumed: None,
         swept: false,
         save_state_due: false,
+        records,
         _lock: lock,
     };
     if !app.probe.is_pinned() {
         app.commits = Commits::new(None);
     }
     if let Some(left) = left {
-        app.resume(left);
+        app.resume(left, &started.written);
     }
     tracing::info!(
         cgroup = %cgroup.path.display(),
@@ -337,6 +358,12 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         policy_hash = %app.policies.hash(),
         "watching"
     );
+    if let Some(ledger) = &app.ledger
+        && let Err(error) = app.delivery.start(&app.config, ledger, &app.origin.host_uid)
+    {
+        // The records are safe; `look_at_sinks` says that nobody gets them.
+        tracing::error!(%error, "sinks cannot be started");
+    }
     app.serve(&before).await
 }
 
@@ -351,6 +378,7 @@ impl App {
             self.degraded("restart", &reason);
         }
         let (queries_in, mut queries) = mpsc::channel(16);
+        let pages_in = queries_in.clone();
         // Without a control socket the agent still protects; `flows` and `status` will not answer.
         let _control = match control::serve(&self.config.agent.socket, queries_in) {
             Ok(server) => Some(server),
@@ -359,6 +387,9 @@ impl App {
                 None
             }
         };
+        // What others have to say that belongs on record, such as what became of a delivery.
+        let (_notices, mut noticed) = mpsc::channel::<Event>(NOTICES);
+        let _page = self.open_page(pages_in);
         let mut file_changes = self.databases.changes();
         let flow_events = self.probe.watch_flow_events()?;
         let host_events = self.probe.watch_host_events()?;
@@ -370,6 +401,7 @@ impl App {
 
         self.record_start();
         self.record_gap(before, &links.list().await.unwrap_or_default());
+        self.take_up_findings(&links).await;
         self.commit();
         self.save_state();
         service::tell(&[NotifyState::Ready]);
@@ -404,6 +436,7 @@ impl App {
                 () = links.changed() => self.follow_links(&links).await,
                 Some(path) = file_changes.recv() => self.reload_database(&path).await,
                 Some(query) = queries.recv() => self.answer(query),
+                Some(event) = noticed.recv() => self.record_event(event),
             }
             self.commit_when_due();
         };
@@ -411,6 +444,24 @@ impl App {
         service::tell(&[NotifyState::Stopping]);
         self.stop(reason, &links).await;
         Ok(())
+    }
+
+    /// Without a page the agent still protects.
+    fn open_page(&self, queries: mpsc::Sender<snapshot::Query>) -> Option<page::Server> {
+        let mut settings = page::Settings::new(&self.config.page)?;
+        settings.host_names.push(self.origin.hostname.to_ascii_lowercase());
+        let records: Arc<dyn crate::ledger::Source> = self.records.clone();
+        match page::serve(settings, Arc::new(queries), records) {
+            Ok(server) => {
+                let scheme = if self.config.page.tls.is_some() { "https" } else { "http" };
+                tracing::info!("status page on {scheme}://{}/", server.address());
+                Some(server)
+            }
+            Err(error) => {
+                tracing::error!(%error, "no status page");
+                None
+            }
+        }
     }
 
     /// The last bytes, the last records, in this order.
@@ -431,8 +482,10 @@ impl App {
             self.publish(transitions);
         }
         self.record_minute(WallTime::now());
-        let transitions = self.findings.stop();
-        self.publish_coverage(transitions);
+        if !counting_continues {
+            let transitions = self.findings.stop();
+            self.publish_coverage(transitions);
+        }
         let stop = Event::Stop {
             reason: reason.to_owned(),
             drained: true,
@@ -456,11 +509,24 @@ impl App {
                 "the disk does not answer; records may be missing"
             ),
         }
+        self.delivery.stop().await;
     }
 
     fn context(&self) -> Context<'_> {
         Context { origin: &self.origin, clock: &self.clock, booted: self.booted, now: WallTime::now() }
     }
+}
+
+fn ledger_settings(config: &Config, host_uid: &str) -> Option<LedgerSettings> {
+    let directory = config.ledger.directory(&config.agent)?;
+    // One lives as long as the disk, one as the boot: whoever puts back an old copy of the one has not the other.
+    let copies = [&config.agent.state_dir, &config.agent.run_dir].map(|above| above.join("ledger.head"));
+    Some(LedgerSettings {
+        directory,
+        copies: copies.to_vec(),
+        origin: config.ledger.origin.clone().unwrap_or_else(|| format!("homeport/{host_uid}")),
+        retention: config.ledger.retention,
+    })
 }
 
 fn episode_settings(config: &Config) -> EpisodeSettings {

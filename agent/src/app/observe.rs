@@ -9,7 +9,7 @@ use std::{
 use homeport_ebpf::{
     aside::{
         AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_KERNEL, CLASS_OVERFLOW, CLASS_PACKET,
-        CLASS_TIME_WAIT, CLASS_TUNNEL,
+        CLASS_TIME_WAIT, CLASS_TUNNEL, ELSEWHERE,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
     slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, INITIATOR_UNKNOWN, QUALITY_SENDER},
@@ -110,6 +110,7 @@ impl App {
         self.look_at_clock();
         let started = SweepTime::now();
         let mut reading_took = SweepTime::default();
+        let socket_before = self.socket_bytes();
         match self.sweep_slots(now, &mut reading_took) {
             Ok(asides) => {
                 for (key, value) in asides.entries {
@@ -124,10 +125,13 @@ impl App {
         self.edges.retire_destinations();
         self.table.retire(now);
         self.owners.retire(now);
-        self.count_links(links).await;
+        if self.count_links(links).await {
+            self.edges.look_at_owners(socket_before, crate::probe::discards::read().ok());
+        }
         self.look_at_attachments(links).await;
         self.look_at_selftest(now);
         self.look_at_conditions();
+        self.look_at_sinks();
         self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
             self.record_minute(WallTime::now());
@@ -348,8 +352,11 @@ impl App {
         };
         match key.class {
             _ if key.inner != 0 => {}
-            CLASS_CONTROL | CLASS_KERNEL => self.edges.attributed(0, volume.wire_bytes, true),
-            CLASS_OVERFLOW => self.edges.attributed(0, volume.wire_bytes, false),
+            CLASS_CONTROL | CLASS_OVERFLOW if key.ifindex == ELSEWHERE => {
+                self.edges.attributed_elsewhere_without_slot(volume.wire_bytes);
+            }
+            CLASS_CONTROL | CLASS_KERNEL => self.edges.attributed(key.ifindex, volume.wire_bytes, true),
+            CLASS_OVERFLOW => self.edges.attributed(key.ifindex, volume.wire_bytes, false),
             _ => {}
         }
         let owner = Owner { actor, workload: Workload::default(), quality: Quality::Unknown };

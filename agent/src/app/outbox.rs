@@ -9,9 +9,8 @@
 //! hands on the very same line, unless it is in the file.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io::Write as _,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,9 +22,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::record::{
-    Line, Numbering, Priority, Record,
-    writer::{AppendError, Health, Writer, tail},
+use crate::{
+    page::Ring,
+    record::{
+        Line, Numbering, Priority, Record,
+        writer::{AppendError, Health, Writer},
+    },
 };
 
 /// Batches between the loop and the task.
@@ -62,11 +64,13 @@ pub(super) struct Outbox {
     kept: VecDeque<Item>,
     dropped: Arc<AtomicU64>,
     health: watch::Receiver<Health>,
+    /// What the status page follows.
+    page: Arc<Ring>,
     task: Option<JoinHandle<Health>>,
 }
 
 impl Outbox {
-    pub(super) fn start(writer: Writer) -> Self {
+    pub(super) fn start(writer: Writer, page: Arc<Ring>) -> Self {
         let (commands, inbox) = mpsc::channel(WAITING_BATCHES);
         let (health, numbering) = (writer.health(), writer.numbering());
         let task = Some(tokio::spawn(forward(writer, inbox)));
@@ -78,14 +82,14 @@ impl Outbox {
             kept: VecDeque::new(),
             dropped: Arc::new(AtomicU64::new(0)),
             health,
+            page,
             task,
         }
     }
 
-    /// Lines that an agent before this one made and may not have written: those that are not at the end of the
-    /// `file` come first. Without a file nobody can know, and all of them are written; readers drop repetitions.
-    pub(super) fn resume(&mut self, lines: Vec<Arc<Line>>, file: Option<&Path>) {
-        let written = file.map(tail::sequences).unwrap_or_default();
+    /// Lines that an agent before this one made and may not have written: those that are not among the last ones
+    /// `written` come first. Where nobody can know, all of them are written; readers drop repetitions.
+    pub(super) fn resume(&mut self, lines: Vec<Arc<Line>>, written: &HashSet<u64>) {
         for line in lines.into_iter().filter(|line| !written.contains(&line.sequence)) {
             self.owed.push_back(Arc::clone(&line));
             self.staged.push_back((line, None));
@@ -128,6 +132,9 @@ impl Outbox {
 
     /// The commit that knows of them is written: hands records on.
     pub(super) fn publish(&mut self) {
+        for (line, _) in &self.staged {
+            self.page.push(&line.text);
+        }
         self.kept.append(&mut self.staged);
         while let Some(item) = self.kept.pop_front() {
             if let Err(error) = self.commands.try_send(Command::Item(Box::new(item))) {

@@ -11,7 +11,7 @@ use super::{App, databases::open_databases, observe::assess, service};
 use crate::{
     alert::RejudgeCause,
     clock::WallTime,
-    config::{Config, render},
+    config::{Config, diff, render},
     flow::{FlowKey, Sensor},
     geo::{
         DatabaseId,
@@ -89,6 +89,7 @@ impl App {
         let (old, new) = (&self.config, &config);
         let restart: Vec<&str> = [
             ("host", new.host != old.host),
+            ("ledger", new.ledger != old.ledger),
             ("records.file", new.records.file != old.records.file),
             ("records.stdout", new.records.stdout != old.records.stdout),
             ("limits", new.limits != old.limits),
@@ -100,13 +101,28 @@ impl App {
         if !restart.is_empty() {
             tracing::warn!(sections = restart.join(", "), "these changes take effect at the next start");
         }
+        let differences = diff::changes(old, new);
+        if !differences.is_empty() {
+            for difference in &differences {
+                tracing::info!("reload: {difference}");
+            }
+            let after_restart = restart.iter().map(|section| (*section).to_owned()).collect();
+            self.record_event(Event::ConfigurationChange { changes: differences, after_restart });
+        }
         self.episodes.set(super::episode_settings(&config));
         let changes = config.policies.diff(&self.policies);
         let before_hash = self.policies.hash().to_string();
         self.policies = Arc::new(config.policies.clone());
         self.locator = Arc::new(self.databases.locator(&config));
-        let Config { host, limits, agent, .. } = &self.config;
-        self.config = Config { host: host.clone(), limits: *limits, agent: agent.clone(), ..config };
+        let Config { host, ledger, limits, agent, .. } = &self.config;
+        self.config = Config {
+            host: host.clone(),
+            ledger: ledger.clone(),
+            limits: *limits,
+            agent: agent.clone(),
+            ..config
+        };
+        self.delivery.settle(&self.config);
         let after_hash = self.policies.hash().to_string();
         if before_hash == after_hash {
             tracing::info!(policy_hash = after_hash, "reload: the policy is the same");

@@ -6,11 +6,11 @@
 //! has written is there, and a power cut takes the maps along.
 //!
 //! ```text
-//!   magic (16 bytes) | checksum (8) | length (8) | ledger, MessagePack | length (8) | episodes, MessagePack
+//!   magic (16 bytes) | checksum (8) | length (8) | ledger, MessagePack | the same of episodes | of findings
 //! ```
 //!
-//! The two parts are decoded for themselves: when a build cannot read the episodes of another one, their ids begin
-//! anew, but not a byte is missed. Fields have names there, so that later builds may add some.
+//! The parts are decoded for themselves: when a build cannot read the episodes of another one, or its findings about
+//! coverage, their ids begin anew, but not a byte is missed. Fields have names there, so that later builds may add some.
 
 use std::{
     borrow::Cow,
@@ -28,6 +28,7 @@ use super::edges::{Destination, SavedEdges};
 use crate::{
     alert::OpenEpisode,
     clock::{KernelTime, WallTime},
+    coverage::findings,
     flow::class::Totals,
     process::NamedOwner,
     record::Line,
@@ -38,7 +39,7 @@ const FILE_NAME: &str = "run.state";
 /// Names of processes, written when there are new ones. Without it, who has ended is named by its command only.
 const NAMES_FILE: &str = "run.names";
 
-/// Everything but the episodes.
+/// Everything but episodes and findings.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Ledger<'a> {
     /// Boot id: kernel time and maps are of this boot.
@@ -62,6 +63,9 @@ pub(super) struct Ledger<'a> {
     pub(super) exceptions: Vec<(Cow<'a, str>, u64)>,
     /// Parts that do not do what they promise, why, and since when.
     pub(super) conditions: Vec<(Cow<'a, str>, Cow<'a, str>, KernelTime)>,
+    /// When every program was last seen attached, and the rest of the second identity then.
+    #[serde(default)]
+    pub(super) well: (KernelTime, i64),
     /// Number of the last record that was made.
     pub(super) sequence: u64,
     /// Records that may not be on disk.
@@ -74,6 +78,8 @@ pub(super) struct Left {
     pub(super) ledger: Ledger<'static>,
     /// Why not, when they cannot be read.
     pub(super) episodes: Result<Vec<OpenEpisode>, String>,
+    /// Open findings about coverage; the same.
+    pub(super) findings: Result<Vec<findings::Episode>, String>,
 }
 
 /// The file.
@@ -102,13 +108,18 @@ impl RunState {
         decode(&bytes).map(Some).map_err(|reason| format!("{} {reason}", self.path.display()))
     }
 
-    /// Writes both parts. When this returns without error, they are what the next agent finds.
+    /// Writes all parts. When this returns without error, they are what the next agent finds.
     ///
     /// # Errors
     ///
     /// When the file cannot be written; the one before is then still there.
-    pub(super) fn commit(&mut self, ledger: &Ledger<'_>, episodes: &[&OpenEpisode]) -> io::Result<()> {
-        encode(&mut self.buffer, ledger, episodes)?;
+    pub(super) fn commit(
+        &mut self,
+        ledger: &Ledger<'_>,
+        episodes: &[&OpenEpisode],
+        findings: &[&findings::Episode],
+    ) -> io::Result<()> {
+        encode(&mut self.buffer, ledger, episodes, findings)?;
         let temporary = self.path.with_extension("new");
         let mut file = File::create(&temporary)?;
         file.write_all(&self.buffer)?;
@@ -136,12 +147,18 @@ impl RunState {
     }
 }
 
-fn encode(buffer: &mut Vec<u8>, ledger: &Ledger<'_>, episodes: &[&OpenEpisode]) -> io::Result<()> {
+fn encode(
+    buffer: &mut Vec<u8>,
+    ledger: &Ledger<'_>,
+    episodes: &[&OpenEpisode],
+    findings: &[&findings::Episode],
+) -> io::Result<()> {
     buffer.clear();
     buffer.extend_from_slice(MAGIC);
     buffer.extend_from_slice(&[0; 8]);
     part(buffer, ledger)?;
     part(buffer, &episodes)?;
+    part(buffer, &findings)?;
     let sum = checksum(&buffer[24..]);
     buffer[16..24].copy_from_slice(&sum.to_le_bytes());
     Ok(())
@@ -163,11 +180,17 @@ fn decode(bytes: &[u8]) -> Result<Left, String> {
         return Err("is damaged".to_owned());
     }
     let (ledger, rest) = take_part(rest)?;
-    let (episodes, _) = take_part(rest)?;
+    let (episodes, rest) = take_part(rest)?;
     let ledger: Ledger<'static> =
         rmp_serde::from_slice(ledger).map_err(|error| format!("cannot be read: {error}"))?;
     let episodes = rmp_serde::from_slice(episodes).map_err(|error| error.to_string());
-    Ok(Left { ledger, episodes })
+    let findings = match rest {
+        // Written by a build that did not keep them.
+        [] => Ok(Vec::new()),
+        rest => take_part(rest)
+            .and_then(|(findings, _)| rmp_serde::from_slice(findings).map_err(|error| error.to_string())),
+    };
+    Ok(Left { ledger, episodes, findings })
 }
 
 fn take_number(bytes: &[u8]) -> Result<(u64, &[u8]), String> {
@@ -214,6 +237,7 @@ mod tests {
             destinations: Cow::Owned(HashMap::new()),
             exceptions: vec![("EX-1".into(), 9)],
             conditions: Vec::new(),
+            well: (KernelTime(2), -5),
             sequence: 3,
             owed: vec![Arc::new(Line {
                 sequence: 3,
@@ -228,11 +252,13 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let mut state = RunState::new(directory.path());
         assert!(state.load().expect("nothing wrong").is_none());
-        state.commit(&ledger(), &[]).expect("written");
+        state.commit(&ledger(), &[], &[]).expect("written");
         let left = state.load().expect("sound").expect("there");
         assert_eq!((left.ledger.epoch, left.ledger.aside, left.ledger.sequence), (7, Some(1), 3));
         assert_eq!(left.ledger.owed[0].text, "{}\n");
+        assert_eq!(left.ledger.well, (KernelTime(2), -5));
         assert!(left.episodes.expect("readable").is_empty());
+        assert!(left.findings.expect("readable").is_empty());
 
         let path = directory.path().join(FILE_NAME);
         let whole = fs::read(&path).expect("bytes");
@@ -246,5 +272,31 @@ mod tests {
         }
         state.remove().expect("removed");
         assert!(state.load().expect("nothing wrong").is_none());
+    }
+    /// Where the figures of `PERFORMANCE.md` come from: `cargo test -p homeport --lib a_thousand -- --nocapture`. Times
+    /// are told, not judged; the size is what they follow.
+    #[test]
+    fn a_thousand_open_episodes_are_in_every_commit_and_cost_what_their_size_does() {
+        let episodes = crate::alert::many_open(1_000);
+        let open = episodes.snapshot();
+        assert_eq!(open.len(), 1_000);
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("directory");
+        let mut state = RunState::new(directory.path());
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..100 {
+            for (times, open) in times.iter_mut().zip([&[][..], &open]) {
+                let started = std::time::Instant::now();
+                state.commit(&ledger(), open, &[]).expect("written");
+                times.push(started.elapsed());
+            }
+        }
+        let bytes = fs::metadata(directory.path().join(FILE_NAME)).expect("the file").len();
+        assert_eq!(state.load().expect("sound").expect("there").episodes.expect("readable").len(), 1_000);
+        assert!(bytes < 2 << 20, "{bytes} bytes for 1,000 episodes");
+        let [none, thousand] = times.map(|mut times| {
+            times.sort_unstable();
+            times[times.len() / 2]
+        });
+        println!("commit without episodes {none:?}, with 1,000 {thousand:?}, {bytes} bytes");
     }
 }

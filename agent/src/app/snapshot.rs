@@ -12,7 +12,9 @@ use super::{
     coverage::CoverageSnapshot,
     edges::Edge,
     minute::CAUSES,
+    overview::OverviewSnapshot,
     selftest::SelfTestView,
+    status::StatusView,
     sweep_time::{SweepTime, SweepTimes},
 };
 use crate::{
@@ -22,8 +24,9 @@ use crate::{
         class::{Class, OwnerClass, Tally},
         table::{Flow, TableCounters},
     },
+    ledger,
     policy::Verdict,
-    reconcile::{Amount, Explained, InterfaceLedger, attribution::Attribution},
+    reconcile::{Amount, Discards, Explained, InterfaceLedger, attribution::Attribution},
 };
 
 /// Version of everything the control socket says.
@@ -40,6 +43,10 @@ pub enum Query {
     },
     /// What is covered, and what not.
     Coverage(oneshot::Sender<CoverageSnapshot>),
+    /// Policies, exceptions, sites, receivers, and what is being counted.
+    Overview(oneshot::Sender<OverviewSnapshot>),
+    /// One screen of everything.
+    Status(oneshot::Sender<StatusView>),
     /// Send a datagram and see whether it comes out as a finding.
     SelfTest(oneshot::Sender<SelfTestView>),
 }
@@ -61,9 +68,11 @@ pub struct FlowsSnapshot {
     losses: Vec<LossRow>,
     interfaces: Vec<(u32, Edge)>,
     attribution: Attribution,
+    discards: Option<Discards>,
     slots: (u32, u32),
     sweeps: SweepTimes,
     conditions: Vec<(String, String)>,
+    ledger: Option<ledger::Status>,
 }
 
 /// Answer to `flows`.
@@ -88,6 +97,8 @@ pub struct FlowsView {
     pub slots: SlotsRow,
     pub sweep: SweepRow,
     pub degraded: Vec<ConditionRow>,
+    #[serde(default)]
+    pub ledger: Option<LedgerRow>,
 }
 
 /// One flow.
@@ -212,7 +223,20 @@ pub struct AttributionRow {
     pub socket: u64,
     pub owned: u64,
     pub unnamed: u64,
+    #[serde(default)]
+    pub discarded: u64,
     pub rest: i64,
+    #[serde(default)]
+    pub discards: Option<DiscardsRow>,
+}
+
+/// What the kernel says it discarded before the edge, since the boot.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct DiscardsRow {
+    pub neighbour_packets: u64,
+    pub neighbour_failures: u64,
+    pub output_packets: u64,
 }
 
 /// Frames with their link header.
@@ -259,6 +283,21 @@ pub struct SweepTimeRow {
     pub processor_us: u64,
 }
 
+/// The ledger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct LedgerRow {
+    pub origin: String,
+    pub verifier_key: String,
+    pub size: u64,
+    pub first: u64,
+    pub bytes: u64,
+    pub checkpoint_size: u64,
+    pub checkpoint_time: Option<String>,
+    pub fault: Option<String>,
+    pub damage: Option<String>,
+}
+
 /// A part that does not do what it promises.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
@@ -273,6 +312,8 @@ impl App {
             // A client that is gone needs no answer.
             Query::Flows { limit, reply } => drop(reply.send(self.flows_snapshot(limit))),
             Query::Coverage(reply) => drop(reply.send(self.coverage_snapshot())),
+            Query::Overview(reply) => drop(reply.send(self.overview_snapshot())),
+            Query::Status(reply) => drop(reply.send(self.status_view())),
             Query::SelfTest(reply) => self.ask_selftest(reply),
         }
     }
@@ -313,10 +354,12 @@ impl App {
                 })
                 .collect(),
             attribution: self.edges.attribution,
+            discards: self.edges.owners.discards(),
             interfaces: self.edges.iter().map(|(index, edge)| (index, edge.clone())).collect(),
             slots: self.probe.slot_use(),
             sweeps: self.sweeps,
             conditions: self.conditions.iter().map(|(part, reason)| (part.clone(), reason.clone())).collect(),
+            ledger: self.ledger.as_ref().map(ledger::Ledger::status),
         }
     }
 }
@@ -328,6 +371,20 @@ fn class_row((class, tally): &(Class, Tally)) -> ClassRow {
         verdict: class.verdict.as_str().to_owned(),
         owner_class: class.owner.as_str().to_owned(),
         volume: volume_row(tally.volume),
+    }
+}
+
+pub(super) fn ledger_row(status: ledger::Status) -> LedgerRow {
+    LedgerRow {
+        origin: status.origin,
+        verifier_key: status.verifier_key,
+        size: status.size,
+        first: status.first,
+        bytes: status.bytes,
+        checkpoint_size: status.checkpoint_size,
+        checkpoint_time: status.checkpoint_time.map(|time| time.to_string()),
+        fault: status.fault,
+        damage: status.damage,
     }
 }
 
@@ -360,12 +417,7 @@ impl FlowsSnapshot {
             totals: volume_row(self.totals.volume),
             losses: self.losses,
             interfaces: self.interfaces.iter().map(|(index, edge)| interface_row(*index, edge)).collect(),
-            attribution: AttributionRow {
-                socket: self.attribution.socket_bytes,
-                owned: self.attribution.owned_bytes,
-                unnamed: self.attribution.unnamed_bytes,
-                rest: self.attribution.rest(),
-            },
+            attribution: attribution_row(self.attribution, self.discards),
             slots: SlotsRow { in_use: self.slots.0, capacity: self.slots.1 },
             sweep: SweepRow {
                 last: sweep_time_row(self.sweeps.last),
@@ -378,6 +430,7 @@ impl FlowsSnapshot {
                 .into_iter()
                 .map(|(part, reason)| ConditionRow { part, reason })
                 .collect(),
+            ledger: self.ledger.map(ledger_row),
         }
     }
 }
@@ -439,6 +492,20 @@ fn owner_row(key: &FlowKey) -> OwnerRow {
         container: text(&owner.workload.container),
         cgroup: text(&owner.workload.cgroup),
         quality: owner.quality.as_str().to_owned(),
+    }
+}
+
+pub(super) fn attribution_row(attribution: Attribution, discards: Option<Discards>) -> AttributionRow {
+    AttributionRow {
+        socket: attribution.socket_bytes,
+        owned: attribution.owned_bytes,
+        unnamed: attribution.unnamed_bytes,
+        discarded: attribution.discarded_bytes,
+        rest: attribution.rest(),
+        discards: discards.map(|discards| {
+            let Discards { neighbour_packets, neighbour_failures, output_packets } = discards;
+            DiscardsRow { neighbour_packets, neighbour_failures, output_packets }
+        }),
     }
 }
 

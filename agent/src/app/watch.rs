@@ -6,6 +6,9 @@
 //! | a program at an interface | what the card has counted beyond `tc` since both last balanced |
 //! | the socket ledger at the cgroup | what `tc` has seen of local sockets beyond the ledger, a few sweeps later |
 //! | others | none: they name owners, and count nothing |
+//!
+//! An agent that comes looks at what the one before left open, and at what was detached meanwhile: it has attached
+//! everything by then.
 
 use std::sync::Arc;
 
@@ -40,7 +43,85 @@ struct Settling {
     sweeps: u32,
 }
 
+impl Watch {
+    /// What the next agent must know.
+    pub(super) const fn well(&self) -> (KernelTime, i64) {
+        (self.well, self.rest)
+    }
+
+    /// Goes on where an agent before this one had looked last.
+    pub(super) fn resume((well, rest): (KernelTime, i64)) -> Self {
+        Self { well, rest, settling: None }
+    }
+}
+
 impl App {
+    /// Once, when everything is attached: what was not when the agent before ended, or has been detached since.
+    pub(super) async fn take_up_findings(&mut self, links: &Links) {
+        let now = KernelTime::now();
+        for (program, at) in self.probe.take_vanished() {
+            let subject = Subject::Detached {
+                program: program.name.into(),
+                place: place(&at),
+                purpose: program.purpose.into(),
+            };
+            let well = if self.watch.well == KernelTime::default() { now } else { self.watch.well };
+            let opened = self.findings.lost(subject, well, now, None);
+            self.publish_coverage(opened);
+        }
+        if self.findings.open().next().is_none() {
+            return;
+        }
+        self.count_links(links).await;
+        let attachments = self.probe.attachments();
+        let subjects: Vec<Subject> = self.findings.open().map(|episode| episode.subject.clone()).collect();
+        for subject in subjects {
+            let attachment = attachments.iter().find(|attachment| {
+                subject.program().is_some_and(|program| **program == *attachment.program.name)
+                    && place(&attachment.at) == *subject.place()
+            });
+            let closed = match (&subject, attachment) {
+                (Subject::Bypass { interface } | Subject::Missing { interface }, _) => {
+                    if self.edges.iter().any(|(_, edge)| edge.name == *interface) {
+                        continue;
+                    }
+                    self.findings.interface_gone(interface).into_iter().next()
+                }
+                (Subject::Detached { .. } | Subject::Unpinned { .. }, Some(attachment)) => {
+                    if attachment.condition != Condition::Attached {
+                        continue;
+                    }
+                    let unobserved = match (&subject, &attachment.at) {
+                        (Subject::Detached { .. }, At::Interface { index, .. }) => {
+                            self.edges.settle_gap(*index)
+                        }
+                        (Subject::Detached { program, .. }, At::Cgroup(_)) if **program == *SOCKET_LEDGER => {
+                            let rest = self.watch.rest;
+                            self.watch.settling = Some(Settling { subject, repaired: now, rest, sweeps: 0 });
+                            continue;
+                        }
+                        _ => None,
+                    };
+                    self.findings.repaired(&subject, now, unobserved).into_iter().collect()
+                }
+                // These end by themselves: after quiet intervals, or a quiet hour.
+                (
+                    Subject::Discarded
+                    | Subject::Unsent
+                    | Subject::Unattributed
+                    | Subject::Undelivered { .. },
+                    _,
+                ) => continue,
+                // This agent does not attach it, or not there.
+                (Subject::Detached { .. } | Subject::Unpinned { .. }, None)
+                | (Subject::Appeared { .. } | Subject::Renamed { .. }, _) => {
+                    self.findings.repaired(&subject, now, None).into_iter().collect()
+                }
+            };
+            self.publish_coverage(closed);
+        }
+    }
+
     /// Once a second, after the counters of interfaces have been read.
     pub(super) async fn look_at_attachments(&mut self, links: &Links) {
         self.settle_socket_ledger();
@@ -50,6 +131,8 @@ impl App {
             self.watch.rest = self.edges.attribution.rest();
             return;
         }
+        // The bytes of the gap are told by the finding about it.
+        self.edges.owners.begin_again();
         // An interface that is gone has nothing that could be attached again.
         if attachments.iter().any(is_gone_from_interface) {
             self.follow_links(links).await;
@@ -61,7 +144,7 @@ impl App {
             let subject = subject(&repair);
             tracing::warn!(
                 program = repair.program.name,
-                place = &**subject.place(),
+                place = subject.place(),
                 was = ?repair.was,
                 failure = repair.failure,
                 "a program was not attached as it should be"
@@ -95,6 +178,7 @@ impl App {
     fn settle_socket_ledger(&mut self) {
         let Some(settling) = &mut self.watch.settling else { return };
         settling.sweeps += 1;
+        self.edges.owners.begin_again();
         if settling.sweeps < SETTLE_SWEEPS {
             return;
         }
@@ -111,12 +195,12 @@ const fn is_gone_from_interface(attachment: &Attachment) -> bool {
 }
 
 fn subject(repair: &Repair) -> Subject {
-    let program = repair.program.name;
+    let program = repair.program.name.into();
     let place = place(&repair.at);
     match repair.was {
         Condition::Unpinned => Subject::Unpinned { program, place },
         Condition::Gone | Condition::Attached => {
-            Subject::Detached { program, place, purpose: repair.program.purpose }
+            Subject::Detached { program, place, purpose: repair.program.purpose.into() }
         }
     }
 }

@@ -41,6 +41,9 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         for (program, interface) in &removed.filters {
             println!("removed the tc filter {program} from {interface}");
         }
+        for interface in &removed.qdiscs {
+            println!("removed the clsact qdisc from interface {interface}");
+        }
     }
     for name in ["run.state", "run.names"] {
         found |= remove(&config.agent.run_dir.join(name))?;

@@ -74,6 +74,11 @@ fn print(view: &CoverageView) {
         })
         .collect();
     print!("\n{}", table::render(&["INTERFACE", "", "WHY", ""], &rows));
+    let attribution = &view.attribution;
+    println!(
+        "\nsockets: {} bytes over the edge, {} discarded before it, {} unexplained",
+        attribution.socket, attribution.discarded, attribution.rest
+    );
     let namespaces = &view.network_namespaces;
     println!(
         "\ncgroup {} with {} below; network namespaces: {} of {} seen, {} outside of the scope",

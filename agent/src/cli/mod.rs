@@ -7,10 +7,13 @@ mod doctor;
 mod explain;
 mod flows;
 mod generate;
+mod ledger;
 mod log;
 mod run;
 mod selftest;
+mod status;
 mod table;
+mod witness;
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
@@ -38,10 +41,14 @@ Exit codes:
   7  no agent answers on the control socket
   8  coverage: bytes may leave uncounted, or findings do not become records
   9  coverage: everything is counted, but not everything that is promised holds
+  10  ledger: what is there is not what was signed, or something is missing
+  11  status: violations are open
+  12  status: in policy and covered, but a sink does not get its records
 
 First steps:
   homeport doctor               what this host allows, and what will not be seen
   homeport run                  watch this host with the built-in policy
+  homeport status               what the running agent has found
   homeport explain 8.8.8.8      where an address is, and whether it is approved";
 
 /// homeport with the version and the attribution that the embedded database's licence asks for.
@@ -69,12 +76,18 @@ enum Command {
     Explain(explain::Args),
     /// Say what this kernel and host allow, what is covered, and what is not
     Doctor(doctor::Args),
+    /// One screen: is anything out of policy, can that be trusted, and who hears of it; the exit code says it too
+    Status(status::Args),
     /// Show the flow table of the running agent
     Flows(flows::Args),
     /// Say what the running agent sees and what not; the exit code says whether its answers can be trusted
     Coverage(coverage::Args),
     /// Let the running agent send a datagram that must come out of it as a finding
     Selftest(selftest::Args),
+    /// Verify, read, prove and export a ledger, offline and without an agent
+    Ledger(ledger::Args),
+    /// Be a witness: remember how far ledgers have come, and sign only what continues that
+    Witness(witness::Args),
     /// Stop counting for good: remove what stopped or killed agents have left in the kernel
     Cleanup(cleanup::Args),
     /// Make manual pages and shell completions
@@ -85,7 +98,7 @@ enum Command {
 impl Cli {
     /// Whether the command goes on when nobody reads what it prints. All others end then, without a word.
     pub const fn outlives_its_reader(&self) -> bool {
-        matches!(self.command, Command::Run(_))
+        matches!(self.command, Command::Run(_) | Command::Witness(_))
     }
 
     /// Runs the command.
@@ -99,9 +112,12 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Explain(args) => explain::run(args),
             Command::Doctor(args) => doctor::run(args),
+            Command::Status(args) => status::run(args),
             Command::Flows(args) => flows::run(args),
             Command::Coverage(args) => coverage::run(args),
             Command::Selftest(args) => selftest::run(args),
+            Command::Ledger(args) => ledger::run(args),
+            Command::Witness(args) => witness::run(args),
             Command::Cleanup(args) => cleanup::run(args),
             Command::Generate(args) => generate::run(args),
         }

@@ -82,9 +82,11 @@ pub(super) static ROOT: Keys = Keys {
         key("policy", "list of tables", Shown::Section, ""),
         key("exception", "list of tables", Shown::Section, ""),
         key("alert", "table", Shown::Section, ""),
+        key("ledger", "table", Shown::Section, ""),
         key("records", "table", Shown::Section, ""),
         key("sink", "list of tables", Shown::Section, ""),
         key("selftest", "table", Shown::Section, ""),
+        key("page", "table", Shown::Section, ""),
         key("limits", "table", Shown::Section, ""),
         key("agent", "table", Shown::Section, ""),
     ],
@@ -423,9 +425,41 @@ pub(super) static ALERT: Keys = Keys {
     shared: None,
 };
 
+pub(super) static LEDGER: Keys = Keys {
+    header: "[ledger]",
+    about: "The signed, append-only log of every record; see LEDGER.md.",
+    list: &[
+        key(
+            "dir",
+            "absolute path, or `none`",
+            Shown::Absent("`ledger` in agent.state_dir", "\"/var/lib/homeport/ledger\""),
+            "Its directory. `none`: there is no ledger, and records have to go elsewhere.",
+        ),
+        key(
+            "origin",
+            "text without blanks and +",
+            Shown::Absent("`homeport/` and the host's machine id", "\"example.org/homeport/storage-1\""),
+            "Name of the ledger in every checkpoint, for life: it is asked when a ledger is begun.",
+        ),
+        key(
+            "retain_days",
+            "days, 1 to 36500",
+            Shown::Default(|config| config.ledger.retention.days.to_string()),
+            "Entries older than this are removed, in bundles of 256. Their hashes stay.",
+        ),
+        key(
+            "retain_bytes",
+            "size such as \"10 GiB\", or bytes; at least 64 MiB",
+            Shown::Default(|config| quoted(&crate::policy::reason::size(config.ledger.retention.bytes))),
+            "Beyond this the oldest entries are removed, delivered or not.",
+        ),
+    ],
+    shared: None,
+};
+
 pub(super) static RECORDS: Keys = Keys {
     header: "[records]",
-    about: "Where records go.",
+    about: "Where records go, besides the ledger.",
     list: &[
         key(
             "file",
@@ -437,8 +471,8 @@ pub(super) static RECORDS: Keys = Keys {
             "stdout",
             "true or false",
             Shown::Default(|config| config.records.stdout.to_string()),
-            "Also to standard output. With a `file`, the default is false. Without one it cannot be false: no record \
-             is thrown away.",
+            "Also to standard output. With a `file`, the default is false. With neither ledger nor `file` it cannot be \
+             false: no record is thrown away.",
         ),
         key(
             "interval_secs",
@@ -757,6 +791,51 @@ pub(super) static SELFTEST: Keys = Keys {
             Shown::Default(|config| quoted(&config.selftest.destination.to_string())),
             "Where the datagram goes, to UDP port 9. It dies at the first router (TTL 1). The default is an address \
              for documentation, which nobody has; it needs a route that leads there.",
+        ),
+    ],
+    shared: None,
+};
+
+pub(super) static PAGE: Keys = Keys {
+    header: "[page]",
+    about: "The status page, which the agent serves itself: read only, and without a request to any other host. Every \
+            user of this host can read it on a loopback address, unless there is a token. Any other address needs a \
+            token and TLS. Changes take effect at the next start.",
+    list: &[
+        key(
+            "listen",
+            "address with port, or `none`",
+            Shown::Default(|config| {
+                let listen = config.page.listen.map(|address| address.to_string());
+                quoted(listen.as_deref().unwrap_or("none"))
+            }),
+            "Where it listens. `none`: there is no page.",
+        ),
+        key(
+            "token_file",
+            "absolute path",
+            Shown::Absent("no token", "\"/etc/homeport/page.token\""),
+            "File with the token that readers have to show: 16 to 512 printable characters on one line, readable by \
+             its owner only.",
+        ),
+        key(
+            "certificate",
+            "absolute path",
+            Shown::Absent("no TLS", "\"/etc/homeport/page.pem\""),
+            "Chain of certificates in PEM. It is read again when it changes.",
+        ),
+        key(
+            "key",
+            "absolute path",
+            Shown::Absent("no TLS", "\"/etc/homeport/page.key\""),
+            "Its private key in PEM.",
+        ),
+        key(
+            "host_names",
+            "list of host names",
+            Shown::Absent(NONE, "[\"storage-1.example.org\"]"),
+            "Names by which browsers reach the page, besides its address, `localhost` and the name of the host. A \
+             request for any other name is refused.",
         ),
     ],
     shared: None,

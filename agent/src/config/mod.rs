@@ -7,11 +7,12 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`records`], `sink`, [`limits`], [`agent`] | one section each: its type, its default, its checks |
+//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`ledger`], [`records`], `sink`, [`page`], [`limits`], [`agent`] | one section each: its type, its default, its checks |
 //! | `keys` | every key with type, default and meaning: what the reader knows and the documentation shows |
 //! | `reader`, `values` | from the tree to typed values |
 //! | [`fault`], `report` | what is wrong, and where |
 //! | `reference` | the commented default file, and `docs/CONFIGURATION.md` |
+//! | [`diff`] | what differs between two configurations |
 //! | [`render`] | faults and the effective policy as text |
 //!
 //! Defaults are written once, in the `Default` of each section. Time is an argument: it decides only about
@@ -34,7 +35,9 @@ mod policy;
 
 pub mod agent;
 pub mod alert;
+pub mod ledger;
 pub mod limits;
+pub mod page;
 pub mod records;
 mod selftest;
 mod sink;
@@ -45,6 +48,7 @@ mod report;
 mod suggest;
 mod values;
 
+pub mod diff;
 mod reference;
 pub mod render;
 
@@ -57,13 +61,16 @@ pub use self::{
     fault::{Fault, Warning},
     geo::Geo,
     host::{Host, Namespaces},
+    ledger::Ledger,
     limits::Limits,
+    page::{Page, PageTls},
     records::Records,
     reference::{configuration_page, reference},
     selftest::SelfTest,
     site::{Override, OverrideLocation, Site},
 };
 use self::{
+    ledger::LedgerDir,
     reader::Section,
     report::{Place, Report},
 };
@@ -87,12 +94,16 @@ pub struct Config {
     pub policies: PolicySet,
     /// When violations become episodes.
     pub alert: Alert,
+    /// Where the ledger is, and how long it is kept.
+    pub ledger: Ledger,
     /// Where records go.
     pub records: Records,
     /// Where records are delivered.
     pub sinks: Vec<SinkSettings>,
     /// How the agent tests itself.
     pub selftest: SelfTest,
+    /// The status page.
+    pub page: Page,
     /// How much is kept at once.
     pub limits: Limits,
     /// The agent's own files.
@@ -163,16 +174,32 @@ fn read(report: &mut Report<'_>, mut root: Section<'_>, now: WallTime) -> Config
     let exceptions = exception::read(report, &mut root, &around);
 
     let alert = alert::read(report, &mut root);
-    let records = records::read(report, &mut root);
+    let ledger = ledger::read(report, &mut root);
+    let records = records::read(report, &mut root, ledger.dir != LedgerDir::None);
     let sinks = sink::read(report, &mut root);
     let selftest = selftest::read(report, &mut root);
+    let page = page::read(report, &mut root);
     let limits = limits::read(report, &mut root);
     let agent = agent::read(report, &mut root);
     root.finish(report);
 
     let geography = geo::statements(&geo).into_iter().chain(site::statements(&sites, &overrides)).collect();
     let policies = PolicySet::new(asked_first, default, exceptions, geography);
-    Config { host, geo, sites, overrides, policies, alert, records, sinks, selftest, limits, agent }
+    Config {
+        host,
+        geo,
+        sites,
+        overrides,
+        policies,
+        alert,
+        ledger,
+        records,
+        sinks,
+        selftest,
+        page,
+        limits,
+        agent,
+    }
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

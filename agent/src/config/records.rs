@@ -9,7 +9,8 @@ use super::{
     values,
 };
 
-/// Where records go. At least one of `file` and `stdout` is set: a record is never thrown away.
+/// Where records go besides the ledger. Without a ledger at least one of `file` and `stdout` is set: a record is
+/// never thrown away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Records {
     /// File of JSON lines.
@@ -26,7 +27,7 @@ impl Default for Records {
     }
 }
 
-pub(super) fn read(report: &mut Report<'_>, root: &mut Section<'_>) -> Records {
+pub(super) fn read(report: &mut Report<'_>, root: &mut Section<'_>, has_ledger: bool) -> Records {
     let default = Records::default();
     let Some(mut section) = root.section(report, "records", &keys::RECORDS) else { return default };
     let file = section.optional(report, "file", |report, item| parsed(report, item, values::path));
@@ -37,6 +38,7 @@ pub(super) fn read(report: &mut Report<'_>, root: &mut Section<'_>) -> Records {
     if let Some(stdout) = &stdout
         && !stdout.value
         && file.is_none()
+        && !has_ledger
     {
         report.fault(&stdout.place, "would throw every record away", "true, or a path in records.file");
     }

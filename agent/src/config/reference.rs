@@ -27,6 +27,7 @@ static SECTIONS: &[(&Keys, &[(&str, &Keys)])] = &[
     (&keys::POLICY, &[("match", &keys::MATCH)]),
     (&keys::EXCEPTION, &[("destination", &keys::DESTINATION), ("owner", &keys::OWNER)]),
     (&keys::ALERT, &[]),
+    (&keys::LEDGER, &[]),
     (&keys::RECORDS, &[]),
     (&keys::SINK, &[]),
     (&keys::SINK_JSONL, &[]),
@@ -35,6 +36,7 @@ static SECTIONS: &[(&Keys, &[(&str, &Keys)])] = &[
     (&keys::SINK_OTLP, &[]),
     (&keys::SINK_SYSLOG, &[]),
     (&keys::SELFTEST, &[]),
+    (&keys::PAGE, &[]),
     (&keys::LIMITS, &[]),
     (&keys::AGENT, &[]),
 ];

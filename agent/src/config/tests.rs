@@ -414,6 +414,31 @@ fn all_faults_are_reported_at_once_each_with_its_place() {
 }
 
 #[test]
+fn a_page_for_others_needs_a_token_and_tls() {
+    let open = "is not a loopback address, and the page would be open to everybody";
+    let page = |listen: &str, more: &str| format!("[page]\nlisten = \"{listen}\"\n{more}");
+    let token = "token_file = \"/etc/homeport/page.token\"\n";
+    let tls = "certificate = \"/etc/homeport/page.pem\"\nkey = \"/etc/homeport/page.key\"\n";
+    for listen in ["192.0.2.1:9646", "0.0.0.0:9646", "[::]:9646"] {
+        for more in ["", token, tls] {
+            check(&page(listen, more), "page.listen", &format!("\"{listen}\" {open}"));
+        }
+        let (config, _) = parse(&page(listen, &format!("{token}{tls}")));
+        assert_eq!(config.page.listen.map(|address| address.to_string()).as_deref(), Some(listen));
+    }
+    for listen in ["127.0.0.1:9646", "[::1]:9646", "127.8.8.8:0"] {
+        assert!(parse(&page(listen, "")).0.page.listen.is_some());
+    }
+    assert_eq!(parse(&page("none", "")).0.page.listen, None);
+    check(&page("9646", ""), "page.listen", "\"9646\" is not an address with a port");
+    check("[page]\nkey = \"/k\"\n", "page.key", "\"/k\" is without a certificate");
+    check("[page]\ncertificate = \"/c\"\n", "page.certificate", "\"/c\" is without a key");
+    let names = |name: &str| format!("[page]\nhost_names = [\"{name}\"]\n");
+    assert_eq!(parse(&names("Storage-1.example.org")).0.page.host_names, ["storage-1.example.org"]);
+    check(&names("a:1"), "page.host_names[0]", "\"a:1\" is not a host name");
+}
+
+#[test]
 fn broken_syntax_is_reported_with_its_place_and_nothing_is_guessed() {
     let faults = faults("[host]\nname = \"a\nunknown_key = 1\n");
     assert!(faults.iter().all(|fault| fault.key.is_empty()), "{faults:?}");
@@ -594,4 +619,66 @@ proptest! {
     fn no_file_makes_the_parser_panic(pieces in proptest::collection::vec(piece(), 0..12)) {
         never_panics(&pieces.join("\n"));
     }
+}
+
+/// A webhook with these further lines.
+fn webhook(lines: &str) -> String {
+    format!("[[sink]]\nname = \"s\"\nkind = \"webhook\"\nurl = \"https://siem.example.org/in\"\n{lines}\n")
+}
+
+#[test]
+fn keys_of_a_sink_reach_their_fields() {
+    use crate::sink::{
+        select::About,
+        settings::{Batch, Body, Compression, Kind, Start},
+    };
+    let (config, _) = parse(&webhook(
+        "records = [\"coverage\", \"findings\", \"coverage\"]\nmin_severity = \"high\"\nheartbeat = false\n\
+         start = \"newest\"\nbatch_records = 7\nbatch_bytes = \"8 KiB\"\nlinger_ms = 3\ntimeout_secs = 4\n\
+         retry_max_secs = 5\nmax_per_sec = 6\nbody = \"ndjson\"\ncompression = \"gzip\"\n\
+         token_file = \"/t\"\nhmac_key_file = \"/h\"\nheaders = [\"A: b\"]\nca_file = \"/ca\"\n\
+         client_cert_file = \"/c\"\nclient_key_file = \"/k\"",
+    ));
+    let [sink] = config.sinks.as_slice() else { panic!("{:?}", config.sinks) };
+    assert_eq!(sink.selection.about, [About::Findings, About::Coverage]);
+    assert_eq!(
+        (sink.selection.min_severity, sink.selection.heartbeat, sink.start),
+        (4, false, Start::Newest)
+    );
+    assert_eq!(sink.batch, Batch { entries: 7, bytes: 8 << 10, linger: Duration::from_millis(3) });
+    let seconds = (sink.timeout.as_secs(), sink.retry.longest.as_secs(), sink.max_per_sec);
+    assert_eq!(seconds, (4, 5, Some(6)));
+    let Kind::Webhook(webhook) = &sink.kind else { panic!("{sink:?}") };
+    assert_eq!((webhook.body, webhook.compression), (Body::Lines, Compression::Gzip));
+    assert_eq!(webhook.http.headers, [("A".to_owned(), "b".to_owned())]);
+    assert!(webhook.http.tls.client.is_some());
+}
+
+#[test]
+fn a_sink_has_the_keys_of_its_kind_and_no_others() {
+    check(&webhook("path = \"/x\""), "sink[0].path", "is not a key here");
+    check("[[sink]]\nname = \"s\"\nkind = \"web\"", "sink[0].kind", "\"web\" is not known here");
+    check("[[sink]]\nname = \"s\"\nkind = \"jsonl\"", "sink[0].path", "is missing");
+    check("[[sink]]\nname = \"s\"", "sink[0].kind", "is missing");
+    check("[[sink]]\nname = \"s\"\nkind = \"alertmanager\"", "sink[0]", "has no urls");
+    check(&format!("{}{}", webhook(""), webhook("")), "sink[1].name", "\"s\" is the name of two sinks");
+    check(&webhook("").replace("\"s\"", "\"../s\""), "sink[0].name", "\"../s\" is not a name of a sink");
+}
+
+#[test]
+fn a_secret_is_not_sent_where_it_can_be_read() {
+    let open = webhook("token_file = \"/t\"").replace("https://", "http://");
+    check(&open, "sink[0].token_file", "\"/t\" would be sent where everybody on the way can read it");
+    parse(&open.replace("siem.example.org", "127.0.0.1:8080"));
+    check(
+        &webhook("headers = [\"Authorization: Bearer x\"]"),
+        "sink[0].headers[0]",
+        "\"Authorization: Bearer x\" is not a header",
+    );
+    check(
+        &webhook("").replace("https://", "https://user:secret@"),
+        "sink[0].url",
+        "\"https://user:secret@siem.example.org/in\" is not a URL that can be posted to: has credentials in it",
+    );
+    check(&webhook("client_key_file = \"/k\""), "sink[0].client_key_file", "\"/k\" stands alone");
 }

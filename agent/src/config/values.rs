@@ -1,12 +1,13 @@
 //! Texts that become values: each function says what it accepts when it refuses.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use ipnet::{IpNet, Ipv6Net};
 
+use super::ledger::{self, LedgerDir};
 use crate::{
     clock::WallTime,
     geo::CountryCode,
@@ -113,6 +114,51 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Refusal> {
 /// Where maps are pinned, or that they are not.
 pub(super) fn pin_dir(text: &str) -> Result<Option<PathBuf>, Refusal> {
     if text.is_empty() || text == "none" { Ok(None) } else { path(text).map(Some) }
+}
+
+/// Where the ledger is, or that there is none.
+pub(super) fn ledger_dir(text: &str) -> Result<LedgerDir, Refusal> {
+    if text == "none" { Ok(LedgerDir::None) } else { path(text).map(LedgerDir::Path) }
+}
+
+/// The origin of a ledger: the name of its key, too.
+pub(super) fn origin(text: &str) -> Result<String, Refusal> {
+    const ACCEPTED: &str = "printable text without blanks and +, such as example.org/homeport/storage-1";
+    let is_wrong = |letter: char| letter == '+' || letter.is_whitespace() || letter.is_control();
+    if text.is_empty() || text.len() > 200 || text.chars().any(is_wrong) {
+        return Err(Refusal::new("is no name for a key", ACCEPTED));
+    }
+    Ok(text.to_owned())
+}
+
+/// How much the ledger may take.
+pub(super) fn ledger_bytes(text: &str) -> Result<u64, Refusal> {
+    let bytes = size(text)?;
+    if bytes < ledger::MIN_BYTES {
+        return Err(Refusal::new("is less than 64 MiB", "at least \"64 MiB\""));
+    }
+    Ok(bytes)
+}
+
+/// Where a server listens, or that there is none.
+pub(super) fn listen(text: &str) -> Result<Option<SocketAddr>, Refusal> {
+    const ACCEPTED: &str = "an address with a port such as 127.0.0.1:9646 or [::1]:9646, or none";
+    if text == "none" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| Refusal::new("is not an address with a port", ACCEPTED))
+}
+
+/// A DNS name, in lower case.
+pub(super) fn host_name(text: &str) -> Result<String, Refusal> {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    if text.len() <= 253 && text.split('.').all(is_label) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(Refusal::new("is not a host name", "a name such as storage-1.example.org, without port"))
 }
 
 /// An address.

@@ -14,6 +14,7 @@ use crate::app::{
     coverage::CoverageView,
     selftest::SelfTestView,
     snapshot::{FlowsView, SCHEMA},
+    status::StatusView,
 };
 
 /// How long to wait for an answer.
@@ -63,6 +64,15 @@ pub fn ask_coverage(socket: &Path) -> Result<(CoverageView, String), AskError> {
 /// [`AskError`].
 pub fn ask_selftest(socket: &Path) -> Result<(SelfTestView, String), AskError> {
     ask_for(socket, &Request::Selftest {}, |view: &SelfTestView| view.schema)
+}
+
+/// The status of the running agent, and the text it sent.
+///
+/// # Errors
+///
+/// [`AskError`].
+pub fn ask_status(socket: &Path) -> Result<(StatusView, String), AskError> {
+    ask_for(socket, &Request::Status {}, |view: &StatusView| view.schema)
 }
 
 fn ask_for<T: DeserializeOwned>(

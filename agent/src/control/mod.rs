@@ -9,7 +9,7 @@ mod server;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    client::{AskError, ask_coverage, ask_flows, ask_selftest},
+    client::{AskError, ask_coverage, ask_flows, ask_selftest, ask_status},
     server::{ControlServer, serve},
 };
 
@@ -25,6 +25,8 @@ pub enum Request {
     },
     /// What is covered, and what not.
     Coverage {},
+    /// Whether anything is out of policy, whether that can be trusted, and who hears of it.
+    Status {},
     /// Send a datagram and see whether it comes out as a finding.
     Selftest {},
 }
@@ -57,6 +59,7 @@ mod tests {
         assert_eq!(parse_request(b"{\"ask\":\"flows\",\"limit\":0}"), Ok(Request::Flows { limit: Some(0) }));
         assert_eq!(parse_request(b"{\"ask\":\"coverage\"}"), Ok(Request::Coverage {}));
         assert_eq!(parse_request(b"{\"ask\":\"selftest\"}"), Ok(Request::Selftest {}));
+        assert_eq!(parse_request(b"{\"ask\":\"status\"}"), Ok(Request::Status {}));
         for line in [
             &b""[..],
             b"flows",

@@ -96,6 +96,7 @@ async fn answer(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<
             Ok(Request::Coverage {}) => {
                 tell(&queries, Query::Coverage, |snapshot| serde_json::to_vec(&snapshot.view())).await
             }
+            Ok(Request::Status {}) => tell(&queries, Query::Status, |view| serde_json::to_vec(&view)).await,
             Ok(Request::Selftest {}) => {
                 tell(&queries, Query::SelfTest, |view| serde_json::to_vec(&view)).await
             }

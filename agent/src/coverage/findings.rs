@@ -3,19 +3,23 @@
 //! | subject | opens | updates | closes |
 //! |---|---|---|---|
 //! | bytes past us, or missing, at an interface | an interval whose residual is beyond the tolerance | bytes have doubled, or it became worse | [`QUIET_INTERVALS`] intervals balance |
+//! | bytes of sockets that did not leave, or that left without an owner | an interval in which they are beyond the tolerance | as above | as above |
 //! | an attachment that vanished | somebody detached it, or what it was attached to is gone | never | it is attached again, and the bytes of the gap are known |
+//! | a sink without some records | its receiver refused them for good, or retention was faster | never | an hour without another one |
 //! | an interface that was made again or renamed | at once | never | at once |
 //!
-//! One episode per subject: a host that leaks all day is one finding that grows.
+//! One episode per subject: a host that leaks all day is one finding that grows, whatever happens to the agent. What is
+//! open when it ends is taken up by the next one ([`Findings::restore`]).
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
     alert::{Identity, Level},
     clock::KernelTime,
-    reconcile::Comparison,
+    reconcile::{Comparison, Discards, OwnersReport, TOLERANCE_BYTES},
 };
 
 /// Balanced intervals after which a residual is over.
@@ -27,7 +31,7 @@ const HIGH_BYTES: u64 = 1 << 20;
 const CRITICAL_BYTES: u64 = 1 << 30;
 
 /// What an episode is about; there is one at a time for each.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Subject {
     /// The card of this interface sent what we did not see.
     Bypass {
@@ -39,19 +43,25 @@ pub enum Subject {
         /// Its name.
         interface: Arc<str>,
     },
+    /// Sockets sent what did not reach an edge interface, and the kernel says that it discarded packets.
+    Discarded,
+    /// Sockets sent what did not reach an edge interface, and nobody says why.
+    Unsent,
+    /// Frames of local sockets left that the socket ledger does not have.
+    Unattributed,
     /// A program is not attached any more.
     Detached {
         /// The program.
-        program: &'static str,
+        program: Arc<str>,
         /// Where it was attached: an interface, a cgroup, or `kernel`.
         place: Arc<str>,
         /// What it is for.
-        purpose: &'static str,
+        purpose: Arc<str>,
     },
     /// The pin that lets a program go on without the agent was removed.
     Unpinned {
         /// The program.
-        program: &'static str,
+        program: Arc<str>,
         /// Where it is attached.
         place: Arc<str>,
     },
@@ -67,6 +77,11 @@ pub enum Subject {
         /// The old one.
         before: Arc<str>,
     },
+    /// A receiver will never have some records.
+    Undelivered {
+        /// Name of the sink.
+        sink: Arc<str>,
+    },
 }
 
 impl Subject {
@@ -75,30 +90,48 @@ impl Subject {
         match self {
             Self::Bypass { .. } => "bypass",
             Self::Missing { .. } => "missing",
+            Self::Discarded => "discarded",
+            Self::Unsent => "unsent",
+            Self::Unattributed => "unattributed",
             Self::Detached { .. } => "detached",
             Self::Unpinned { .. } => "unpinned",
             Self::Appeared { .. } => "interface-appeared",
             Self::Renamed { .. } => "interface-renamed",
+            Self::Undelivered { .. } => "undelivered",
         }
     }
 
-    /// Where: the interface, the cgroup, or `kernel`.
-    pub const fn place(&self) -> &Arc<str> {
+    /// Where: the interface, the cgroup, the sink, `kernel`, or `host` for what is compared over all interfaces.
+    pub fn place(&self) -> &str {
         match self {
             Self::Bypass { interface }
             | Self::Missing { interface }
             | Self::Appeared { interface }
             | Self::Renamed { interface, .. }
             | Self::Detached { place: interface, .. }
-            | Self::Unpinned { place: interface, .. } => interface,
+            | Self::Unpinned { place: interface, .. }
+            | Self::Undelivered { sink: interface } => interface,
+            Self::Discarded | Self::Unsent | Self::Unattributed => "host",
         }
     }
 
+    /// It is about the first identity, at one interface.
+    const fn is_of_interface(&self) -> bool {
+        !matches!(self, Self::Discarded | Self::Unsent | Self::Unattributed | Self::Undelivered { .. })
+    }
+
     /// The program concerned.
-    pub const fn program(&self) -> Option<&'static str> {
+    pub const fn program(&self) -> Option<&Arc<str>> {
         match self {
             Self::Detached { program, .. } | Self::Unpinned { program, .. } => Some(program),
-            Self::Bypass { .. } | Self::Missing { .. } | Self::Appeared { .. } | Self::Renamed { .. } => None,
+            Self::Bypass { .. }
+            | Self::Missing { .. }
+            | Self::Discarded
+            | Self::Unsent
+            | Self::Unattributed
+            | Self::Appeared { .. }
+            | Self::Renamed { .. }
+            | Self::Undelivered { .. } => None,
         }
     }
 
@@ -117,18 +150,38 @@ impl Subject {
                 "a driver that drops without counting",
                 "a driver that counts in another way than any known one",
             ],
+            Self::Discarded => &[
+                "a neighbour whose hardware address is not known, or not in time",
+                "another program at the egress of a cgroup that drops",
+                "a netfilter hook at the egress of an interface",
+                "a queue or a tc program that drops what is counted there",
+            ],
+            Self::Unsent => &[
+                "a program or filter between the socket layer and tc that drops without counting",
+                "a route that changed from an edge interface to another device",
+                "a device between the socket and the edge that keeps packets on this host",
+            ],
+            Self::Unattributed => &[
+                "a socket of a kind that the socket ledger is not shown",
+                "fragments on a path with smaller packets than the interface's",
+                "a device that hands on packets of sockets in another network namespace",
+            ],
             Self::Detached { .. } => {
                 &["somebody with root detached it", "what it was attached to was removed"]
             }
             Self::Unpinned { .. } => &["somebody with root removed the pin"],
             Self::Appeared { .. } => &["a driver was loaded again", "somebody made the interface again"],
             Self::Renamed { .. } => &["udev", "somebody with root"],
+            Self::Undelivered { .. } => &[
+                "the receiver expects another format",
+                "it was away for longer than the ledger keeps records",
+            ],
         }
     }
 }
 
 /// The bytes of an episode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unseen {
     /// Frame bytes, signed as in the residual: positive bytes left past us.
     pub bytes: i64,
@@ -140,10 +193,51 @@ pub struct Unseen {
     pub tolerance_bytes: u64,
     /// Buffers dropped meanwhile, which may hide as much.
     pub dropped: u64,
+    /// What the kernel says it discarded meanwhile: for [`Subject::Discarded`].
+    pub discards: Option<Discards>,
+}
+
+/// What an interval adds to an episode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Added {
+    bytes: i64,
+    certain_bytes: i64,
+    frames: i64,
+    tolerance_bytes: u64,
+    dropped: u64,
+    discards: Option<Discards>,
+}
+
+impl From<&Comparison> for Added {
+    fn from(comparison: &Comparison) -> Self {
+        let tolerance = if comparison.unexplained.bytes > 0 { comparison.over } else { comparison.under };
+        Self {
+            bytes: comparison.unexplained.bytes,
+            certain_bytes: comparison.certain_bytes(),
+            frames: comparison.unexplained.frames,
+            tolerance_bytes: tolerance.bytes,
+            dropped: comparison.dropped,
+            discards: None,
+        }
+    }
+}
+
+impl Added {
+    /// Of the second identity: what it tells is certain, and nobody knows the number of packets.
+    const fn certain(bytes: i64) -> Self {
+        Self {
+            bytes,
+            certain_bytes: bytes,
+            frames: 0,
+            tolerance_bytes: TOLERANCE_BYTES,
+            dropped: 0,
+            discards: None,
+        }
+    }
 }
 
 /// Time in which something was not watched.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// Last seen as it should be.
     pub from: KernelTime,
@@ -156,7 +250,7 @@ pub struct Gap {
 }
 
 /// A finding with a life.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Episode {
     /// Stable and unique: 32 hexadecimal digits.
     pub id: Arc<str>,
@@ -197,6 +291,12 @@ impl Transition {
             Self::Open(episode) | Self::Update(episode, _) | Self::Close(episode, _) => episode,
         }
     }
+
+    /// Somebody should look at it: it opens or becomes worse, and the kernel does not say why by itself.
+    pub fn is_alert(&self) -> bool {
+        let is_explained = matches!(self.episode().subject, Subject::Discarded);
+        !is_explained && matches!(self, Self::Open(_) | Self::Update(_, "escalated"))
+    }
 }
 
 /// All open episodes of coverage.
@@ -217,6 +317,16 @@ impl Findings {
         self.open.values()
     }
 
+    /// What the next agent must know to go on with what is open.
+    pub fn snapshot(&self) -> Vec<&Episode> {
+        self.open.values().collect()
+    }
+
+    /// Goes on with what was open when an agent before this one ended.
+    pub fn restore(&mut self, open: Vec<Episode>) {
+        self.open = open.into_iter().map(|episode| (episode.subject.clone(), episode)).collect();
+    }
+
     /// An interval of an interface has ended, with or without something that nothing explains.
     pub fn interval(
         &mut self,
@@ -232,17 +342,34 @@ impl Findings {
         for subject in subjects {
             let concerned = finding.filter(|comparison| concerns(&subject, comparison));
             transitions.extend(match concerned {
-                Some(comparison) => self.unseen(subject, comparison, (began, ended)),
+                Some(comparison) => self.unseen(subject, &comparison.into(), (began, ended)),
                 None => self.quiet(&subject),
             });
         }
         transitions
     }
 
+    /// An interval of the second identity has ended.
+    pub fn owners(&mut self, report: &OwnersReport, span: (KernelTime, KernelTime)) -> Vec<Transition> {
+        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let discarded = report
+            .discarded
+            .map(|(missing, discards)| Added { discards: Some(discards), ..Added::certain(-bytes(missing)) });
+        let unsent = report.unsent.map(|missing| Added::certain(-bytes(missing)));
+        let unattributed = report.unattributed.map(|found| Added::certain(bytes(found)));
+        [(Subject::Discarded, discarded), (Subject::Unsent, unsent), (Subject::Unattributed, unattributed)]
+            .into_iter()
+            .filter_map(|(subject, added)| match added {
+                Some(added) => self.unseen(subject, &added, span),
+                None => self.quiet(&subject),
+            })
+            .collect()
+    }
+
     fn unseen(
         &mut self,
         subject: Subject,
-        comparison: &Comparison,
+        added: &Added,
         (began, ended): (KernelTime, KernelTime),
     ) -> Option<Transition> {
         let id = self.id(&subject, began);
@@ -250,7 +377,7 @@ impl Findings {
         let episode = self.open.entry(subject).or_insert_with_key(|subject| Episode {
             id,
             subject: subject.clone(),
-            level: Level::Low,
+            level: Level::Informational,
             first_seen: began,
             last_seen: ended,
             unseen: Unseen::default(),
@@ -259,13 +386,15 @@ impl Findings {
             told_bytes: 0,
             quiet: 0,
         });
-        let tolerance = if comparison.unexplained.bytes > 0 { comparison.over } else { comparison.under };
         let unseen = &mut episode.unseen;
-        unseen.bytes = unseen.bytes.saturating_add(comparison.unexplained.bytes);
-        unseen.certain_bytes = unseen.certain_bytes.saturating_add(comparison.certain_bytes());
-        unseen.frames = unseen.frames.saturating_add(comparison.unexplained.frames);
-        unseen.tolerance_bytes = tolerance.bytes;
-        unseen.dropped = unseen.dropped.saturating_add(comparison.dropped);
+        unseen.bytes = unseen.bytes.saturating_add(added.bytes);
+        unseen.certain_bytes = unseen.certain_bytes.saturating_add(added.certain_bytes);
+        unseen.frames = unseen.frames.saturating_add(added.frames);
+        unseen.tolerance_bytes = added.tolerance_bytes;
+        unseen.dropped = unseen.dropped.saturating_add(added.dropped);
+        if let Some(discards) = added.discards {
+            unseen.discards = Some(unseen.discards.unwrap_or_default().plus(&discards));
+        }
         episode.last_seen = ended;
         episode.quiet = 0;
         let level = level(&episode.subject, unseen.bytes.unsigned_abs());
@@ -347,7 +476,10 @@ impl Findings {
 
     /// The interface is gone: what is known of it is final.
     pub fn interface_gone(&mut self, interface: &str) -> Vec<Transition> {
-        self.close(|episode| &**episode.subject.place() == interface, "interface-gone")
+        self.close(
+            |episode| episode.subject.is_of_interface() && episode.subject.place() == interface,
+            "interface-gone",
+        )
     }
 
     /// The agent stops.
@@ -370,7 +502,7 @@ impl Findings {
             &self.identity.boot,
             subject.as_str(),
             subject.place(),
-            subject.program().unwrap_or(""),
+            subject.program().map_or("", |program| &**program),
         ] {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
@@ -387,27 +519,36 @@ const fn concerns(subject: &Subject, comparison: &Comparison) -> bool {
     match subject {
         Subject::Bypass { .. } => is_bypass,
         Subject::Missing { .. } => !is_bypass,
-        Subject::Detached { .. }
+        Subject::Discarded
+        | Subject::Unsent
+        | Subject::Unattributed
+        | Subject::Detached { .. }
         | Subject::Unpinned { .. }
         | Subject::Appeared { .. }
-        | Subject::Renamed { .. } => false,
+        | Subject::Renamed { .. }
+        | Subject::Undelivered { .. } => false,
     }
 }
 
 /// How bad it is. What is missing did not leave, so it is never worse than medium.
-const fn level(subject: &Subject, bytes: u64) -> Level {
+fn level(subject: &Subject, bytes: u64) -> Level {
     match subject {
         Subject::Bypass { .. } if bytes >= CRITICAL_BYTES => Level::Critical,
         Subject::Bypass { .. } if bytes >= HIGH_BYTES => Level::High,
         Subject::Bypass { .. } => Level::Medium,
-        Subject::Missing { .. } if bytes >= HIGH_BYTES => Level::Medium,
-        Subject::Missing { .. } => Level::Low,
+        Subject::Missing { .. } | Subject::Unsent if bytes >= HIGH_BYTES => Level::Medium,
+        Subject::Missing { .. } | Subject::Unsent => Level::Low,
+        // The kernel says why.
+        Subject::Discarded => Level::Informational,
+        // It left, and nobody knows whose it was nor where to.
+        Subject::Unattributed if bytes >= HIGH_BYTES => Level::High,
+        Subject::Unattributed => Level::Medium,
         // Without these nothing adds up; without others names are missing.
-        Subject::Detached { program, .. } => match program.as_bytes() {
-            b"account_egress" | b"frames_ethernet" | b"frames_raw" => Level::High,
+        Subject::Detached { program, .. } => match &**program {
+            "account_egress" | "frames_ethernet" | "frames_raw" => Level::High,
             _ => Level::Medium,
         },
-        Subject::Unpinned { .. } => Level::Medium,
+        Subject::Unpinned { .. } | Subject::Undelivered { .. } => Level::Medium,
         Subject::Appeared { .. } => Level::Low,
         Subject::Renamed { .. } => Level::Informational,
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::reconcile::{Amount, Difference};
+use crate::reconcile::{Amount, Difference, Discards};
 
 fn findings() -> Findings {
     Findings::new(Identity { host: "h".into(), boot: "b".into() })
@@ -81,9 +81,9 @@ fn an_interface_that_goes_and_an_agent_that_stops_end_their_episodes() {
 fn an_attachment_that_vanished_is_told_once_and_ends_with_the_bytes_of_the_gap() {
     let mut findings = findings();
     let subject = Subject::Detached {
-        program: "frames_ethernet",
+        program: "frames_ethernet".into(),
         place: eth0(),
-        purpose: "every frame at Ethernet edge interfaces",
+        purpose: "every frame at Ethernet edge interfaces".into(),
     };
     let (from, noticed, later) = (KernelTime(1_000), KernelTime(2_000), KernelTime(3_000));
     let opened = findings.lost(subject.clone(), from, noticed, Some("no such device".to_owned()));
@@ -96,4 +96,53 @@ fn an_attachment_that_vanished_is_told_once_and_ends_with_the_bytes_of_the_gap()
     assert_eq!((gap.from, gap.to, gap.unobserved_bytes), (from, Some(later), Some(4711)));
     assert_eq!(gap.failure.as_deref(), Some("still not"));
     assert_eq!(findings.repaired(&subject, later, None), None);
+}
+
+#[test]
+fn what_the_kernel_discarded_is_information_and_what_nobody_explains_is_not() {
+    let discards = Discards { neighbour_packets: 3, ..Discards::default() };
+    let discarded = OwnersReport { discarded: Some((1 << 30, discards)), ..OwnersReport::default() };
+    let unsent = OwnersReport { unsent: Some(20_000), ..OwnersReport::default() };
+    let unattributed = OwnersReport { unattributed: Some(1 << 20), ..OwnersReport::default() };
+    let cases = [
+        (discarded, "discarded", Level::Informational, -(1 << 30), false),
+        (unsent, "unsent", Level::Low, -20_000, true),
+        (unattributed, "unattributed", Level::High, 1 << 20, true),
+    ];
+    let mut findings = findings();
+    for (report, word, level, bytes, is_alert) in cases {
+        let opened = findings.owners(&report, SPAN);
+        let [transition @ Transition::Open(episode)] = opened.as_slice() else { panic!("{opened:?}") };
+        assert_eq!((episode.subject.as_str(), episode.level, episode.unseen.bytes), (word, level, bytes));
+        assert_eq!(transition.is_alert(), is_alert, "{word}");
+    }
+    assert_eq!(findings.interface_gone("host"), [], "an interface of that name is something else");
+    let updated = findings.owners(&discarded, SPAN);
+    let [Transition::Update(episode, "doubled")] = updated.as_slice() else { panic!("{updated:?}") };
+    assert_eq!(episode.unseen.discards, Some(discards.plus(&discards)));
+}
+
+#[test]
+fn what_is_open_goes_on_with_the_next_agent() {
+    let mut before = findings();
+    let opened = before.interval(&eth0(), Some(&unexplained(1000, 1)), SPAN);
+    let id = Arc::clone(&opened[0].episode().id);
+    // One of the balanced intervals that end it was seen by the agent before.
+    assert_eq!(before.interval(&eth0(), None, SPAN), []);
+    let subject = Subject::Unpinned { program: "account_egress".into(), place: "/cgroup".into() };
+    before.lost(subject.clone(), KernelTime(1), KernelTime(2), Some("full".to_owned()));
+
+    let bytes = rmp_serde::to_vec_named(&before.snapshot()).expect("written");
+    let mut after = findings();
+    after.restore(rmp_serde::from_slice(&bytes).expect("read"));
+    assert_eq!(after.open().collect::<Vec<_>>(), before.open().collect::<Vec<_>>());
+
+    for _ in 2..QUIET_INTERVALS {
+        assert_eq!(after.interval(&eth0(), None, SPAN), []);
+    }
+    let grown = after.interval(&eth0(), Some(&unexplained(3000, 3)), SPAN);
+    let [Transition::Update(episode, "doubled")] = grown.as_slice() else { panic!("{grown:?}") };
+    assert_eq!((&episode.id, episode.unseen.bytes), (&id, 4000));
+    let closed = after.repaired(&subject, KernelTime(3), None);
+    assert!(matches!(closed, Some(Transition::Close(_, "repaired"))), "{closed:?}");
 }

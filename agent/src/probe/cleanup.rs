@@ -8,6 +8,7 @@ use super::{
     hooks::has_tcx,
     pins::{PinError, Pins, is_bpffs},
     programs::{Kind, PROGRAMS},
+    qdisc,
 };
 
 /// What was removed.
@@ -19,6 +20,8 @@ pub struct Removed {
     pub sets: usize,
     /// Filters on clsact qdiscs (kernels before 6.6), as program and interface.
     pub filters: Vec<(String, String)>,
+    /// Interfaces whose clsact qdisc was ours, and is gone. It stays while filters of others hang on it.
+    pub qdiscs: Vec<u32>,
 }
 
 /// Removes everything that is pinned in `pin_dir`, the directory included.
@@ -38,6 +41,13 @@ pub fn cleanup(pin_dir: &Path) -> Result<Removed, PinError> {
     removed.sets = pins.sets().map_err(unusable)?.len();
     if !has_tcx() {
         removed.filters = remove_filters();
+    }
+    for interface in pins.qdiscs() {
+        match qdisc::remove_unused(interface) {
+            Ok(true) => removed.qdiscs.push(interface),
+            Ok(false) => {}
+            Err(error) => return Err(unusable(error)),
+        }
     }
     pins.remove().map_err(unusable)?;
     Ok(removed)

@@ -28,6 +28,7 @@ use super::{
     load::chain,
     pins::{Pins, pinned_at},
     programs::{Kind, Program},
+    qdisc,
     support::{self, TCX},
     sys::objects::{
         AttachType, LinkTarget, attach_to_cgroup, attach_to_interface, attach_to_tracepoint, link_target,
@@ -109,6 +110,8 @@ enum Holder {
     /// A filter on the clsact qdisc. It outlives the agent by itself, unless it should not.
     Filter {
         stays: bool,
+        /// What it hangs on was made for it, and is not noted anywhere else.
+        qdisc_is_ours: bool,
     },
 }
 
@@ -122,8 +125,13 @@ struct Hook {
 
 impl Drop for Hook {
     fn drop(&mut self) {
-        if let (Holder::Filter { stays: false }, At::Interface { name, .. }) = (&self.holder, &self.at) {
+        if let (Holder::Filter { stays: false, qdisc_is_ours }, At::Interface { index, name }) =
+            (&self.holder, &self.at)
+        {
             let _ = tc::qdisc_detach_program(name, TcAttachType::Egress, self.program.name);
+            if *qdisc_is_ours {
+                let _ = qdisc::remove_unused(*index);
+            }
         }
     }
 }
@@ -133,11 +141,18 @@ impl Drop for Hook {
 pub(super) struct Hooks {
     cgroup: Cgroup,
     list: Vec<Hook>,
+    /// What an earlier agent had attached, and was found detached.
+    vanished: Vec<(&'static Program, At)>,
 }
 
 impl Hooks {
     pub(super) const fn new(cgroup: Cgroup) -> Self {
-        Self { cgroup, list: Vec::new() }
+        Self { cgroup, list: Vec::new(), vanished: Vec::new() }
+    }
+
+    /// What an earlier agent had attached and somebody has detached since, as far as that could be told so far.
+    pub(super) fn take_vanished(&mut self) -> Vec<(&'static Program, At)> {
+        std::mem::take(&mut self.vanished)
     }
 
     /// Attaches a program of a cgroup or tracepoint, or hands the pinned link of an earlier agent to it.
@@ -154,7 +169,7 @@ impl Hooks {
         };
         let code = code(ebpf, program.name)?;
         let (link, since) = match pins.map(|pins| pins.link(program.name)) {
-            Some(pin) => match self.take_over(program, code, &pin)? {
+            Some(pin) => match self.take_over(program, (code, &at), &pin)? {
                 Some(link) => (link, pinned_at(&pin)),
                 None => (self.attach_new(program, code)?, None),
             },
@@ -175,9 +190,18 @@ impl Hooks {
     }
 
     /// The pinned link with our program instead of the earlier one; `None` when a new link is needed.
-    fn take_over(&self, program: &Program, code: BorrowedFd<'_>, pin: &Path) -> io::Result<Option<OwnedFd>> {
+    fn take_over(
+        &mut self,
+        program: &'static Program,
+        (code, at): (BorrowedFd<'_>, &At),
+        pin: &Path,
+    ) -> io::Result<Option<OwnedFd>> {
         let Ok(link) = open_pinned(pin) else { return Ok(None) };
-        let is_ours = match link_target(&link)? {
+        let target = link_target(&link)?;
+        if !target.is_alive() {
+            self.vanished.push((program, at.clone()));
+        }
+        let is_ours = match target {
             // A tracepoint's program cannot be replaced: the new link takes the old one's name, and ends it.
             LinkTarget::Tracepoint => return Ok(None),
             LinkTarget::Cgroup(id) => id == self.cgroup.directory.metadata()?.ino(),
@@ -220,8 +244,10 @@ impl Hooks {
     ) -> io::Result<()> {
         let at = At::Interface { index, name: interface.to_owned() };
         if !has_tcx() {
-            let since = attach_filter(ebpf, program, interface)?;
-            self.keep(Hook { program, at, since, holder: Holder::Filter { stays: pins.is_some() } });
+            let is_made = qdisc::make((index, interface), pins);
+            attach_filter(ebpf, program, interface)?;
+            let holder = Holder::Filter { stays: pins.is_some(), qdisc_is_ours: is_made && pins.is_none() };
+            self.keep(Hook { program, at, since: WallTime::now(), holder });
             return Ok(());
         }
         let code = code(ebpf, program.name)?;
@@ -234,6 +260,9 @@ impl Hooks {
             if alive && replace_program(&old, code).is_ok() {
                 taken = Some((old, pinned_at(&pin)));
             } else {
+                if !alive {
+                    self.vanished.push((program, at.clone()));
+                }
                 fs::remove_file(&pin)?;
             }
         }
@@ -262,8 +291,11 @@ impl Hooks {
             // Dropping the old one closes its descriptor; what is attached stays under its pin.
             Some(idx) => {
                 let mut old = std::mem::replace(&mut self.list[idx], hook);
-                if let Holder::Filter { stays } = &mut old.holder {
+                if let Holder::Filter { stays, qdisc_is_ours: was_ours } = &mut old.holder {
                     *stays = true;
+                    if let Holder::Filter { qdisc_is_ours, .. } = &mut self.list[idx].holder {
+                        *qdisc_is_ours |= *was_ours;
+                    }
                 }
             }
             None => self.list.push(hook),
@@ -292,7 +324,7 @@ impl Hooks {
                     }
                 }
                 Holder::Link { pin: None, .. } => {}
-                Holder::Filter { stays } => *stays = false,
+                Holder::Filter { stays, .. } => *stays = false,
             }
         }
     }
@@ -335,7 +367,7 @@ impl Hooks {
             .map(|hook| (hook.program, hook.at.clone(), condition(hook, ebpf)))
             .filter(|(.., condition)| *condition != Condition::Attached)
             .collect();
-        broken
+        let repairs = broken
             .into_iter()
             .map(|(program, at, was)| {
                 let result = match was {
@@ -344,7 +376,10 @@ impl Hooks {
                 };
                 Repair { program, at, was, failure: result.err().map(|error| error.to_string()) }
             })
-            .collect()
+            .collect();
+        // These are being told already.
+        self.vanished.clear();
+        repairs
     }
 
     fn attach_again(
@@ -439,11 +474,9 @@ fn filter_options() -> NlOptions {
 }
 
 /// Attaches a filter, in place of the one that an earlier agent left. Such filters outlive the agent.
-fn attach_filter(ebpf: &mut Ebpf, program: &Program, interface: &str) -> io::Result<WallTime> {
-    // Adding the qdisc twice is refused and harmless.
-    let _ = tc::qdisc_add_clsact(interface);
+fn attach_filter(ebpf: &mut Ebpf, program: &Program, interface: &str) -> io::Result<()> {
     if replace_filter(ebpf, program, interface).is_ok() {
-        return Ok(WallTime::now());
+        return Ok(());
     }
     let handle = classifier(ebpf, program)?;
     let link = handle
@@ -452,7 +485,7 @@ fn attach_filter(ebpf: &mut Ebpf, program: &Program, interface: &str) -> io::Res
         .map_err(|error| io::Error::other(chain(&error)))?;
     // Dropping it would detach the filter.
     std::mem::forget(link);
-    Ok(WallTime::now())
+    Ok(())
 }
 
 fn replace_filter(ebpf: &mut Ebpf, program: &Program, interface: &str) -> io::Result<()> {

@@ -98,18 +98,11 @@ fn load_unchecked(
     namespaces: NamespaceBy,
     maps: &Maps<'_>,
 ) -> Result<Ebpf, ProbeError> {
-    let scope = if settings.own_namespace_only {
-        own_namespace(namespaces)
-            .map_err(|error| ProbeError::Map { map: "own network namespace", error })?
-            .unwrap_or_default()
-    } else {
-        0
-    };
-    let scope_inode = if settings.own_namespace_only && offsets.sock_net != 0 {
-        own_inode().map_err(|error| ProbeError::Map { map: "own network namespace", error })?
-    } else {
-        0
-    };
+    let unknown = |error| ProbeError::Map { map: "own network namespace", error };
+    let own = own_namespace(namespaces).map_err(unknown)?.unwrap_or_default();
+    let scope = if settings.own_namespace_only { own } else { 0 };
+    let scope_inode =
+        if settings.own_namespace_only && offsets.sock_net != 0 { own_inode().map_err(unknown)? } else { 0 };
     let netns_by = namespaces.as_setting();
     let tunnel_kinds = tunnel_kinds();
     let offsets = AsGlobal(*offsets);
@@ -123,6 +116,7 @@ fn load_unchecked(
         .override_global("OFFSETS", &offsets, true)
         .override_global("FIRST_GENERATION", &maps.first_generation, true)
         .override_global("SCOPE_NETNS", &scope, true)
+        .override_global("OWN_NETNS", &own, true)
         .override_global("SCOPE_INODE", &scope_inode, true)
         .override_global("TUNNEL_KINDS", &tunnel_kinds, true)
         .override_global("NETNS_BY", &netns_by, true)

@@ -10,12 +10,14 @@
 //! | `load` | the object file into the kernel |
 //! | `pins` | where maps and links stay while no agent runs |
 //! | `hooks` | programs on their hooks: attached, handed over, looked after |
+//! | `qdisc` | what filters hang on before Linux 6.6 |
 //! | `cleanup` | the end of counting: nothing stays behind |
 //! | `slots` | readings of the counters, and how slots are taken back |
 //! | `reclaim` | when they are, if they only fell silent |
 //! | `baselines` | what has been read of each slot, for the agent after this one |
 //! | `drain` | maps of another layout, read for the last time |
 //! | `frames` | counters of interfaces |
+//! | `discards` | what the kernel says it discarded on the way out |
 //! | `rings` | events |
 //! | `known` | destinations the programs are silent about |
 //! | `namespace` | the agent's own network namespace |
@@ -27,6 +29,7 @@
 mod baselines;
 pub mod btf;
 mod cleanup;
+pub mod discards;
 mod drain;
 pub mod edge;
 mod error;
@@ -39,6 +42,7 @@ mod memlock;
 mod namespace;
 mod pins;
 pub mod programs;
+mod qdisc;
 mod reclaim;
 mod rings;
 mod slots;
@@ -367,6 +371,11 @@ impl Probe {
     /// second.
     pub fn attachments(&mut self) -> Vec<Attachment> {
         self.hooks.attachments(&mut self.ebpf)
+    }
+
+    /// What an earlier agent had attached and was detached when this one came, which has attached it again.
+    pub fn take_vanished(&mut self) -> Vec<(&'static Program, At)> {
+        self.hooks.take_vanished()
     }
 
     /// Attaches and pins again what [`Self::attachments`] would not call attached. An interface that is gone cannot

@@ -4,6 +4,7 @@
 //!   PIN_DIR/sets/3/SLOTS, FREE, ...   the maps that the programs use; several sets only while one is drained
 //!   PIN_DIR/links/account_egress      links: as long as they are pinned, the programs run
 //!   PIN_DIR/links/frames_ethernet-2   those of interfaces carry the interface's index
+//!   PIN_DIR/qdiscs/2                  before Linux 6.6: we made the clsact qdisc of this interface; a mark, empty
 //!   PIN_DIR/new/                      a set being made; a leftover of it is of no use to anybody
 //! ```
 //!
@@ -231,6 +232,25 @@ impl Pins {
         pin(link, &unfinished)?;
         fs::rename(&unfinished, &path)?;
         Ok(path)
+    }
+
+    /// Notes that a clsact qdisc is being made; false when that was noted before, or cannot be.
+    pub(super) fn note_qdisc(&self, interface: u32) -> bool {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        let _ = builder.create(self.root.join("qdiscs"));
+        fs::create_dir(self.root.join("qdiscs").join(interface.to_string())).is_ok()
+    }
+
+    /// It is not ours, or gone.
+    pub(super) fn forget_qdisc(&self, interface: u32) {
+        let _ = fs::remove_dir(self.root.join("qdiscs").join(interface.to_string()));
+    }
+
+    /// Interfaces whose clsact qdisc is ours.
+    pub(super) fn qdiscs(&self) -> Vec<u32> {
+        let entries = fs::read_dir(self.root.join("qdiscs")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
     /// Every pinned link with its name.

@@ -16,20 +16,26 @@
 //! | `compare` | two points in time, what differs, and what explains it |
 //! | `interface` | one interface over time: samples, intervals, tolerance |
 //! | `attribution` | the second identity: frames of local sockets against bytes with an owner |
+//! | `discards` | what the kernel says it discarded between the two |
+//! | `owners` | the second identity over time: looks, intervals, what is certain |
 //!
 //! Pure: no aya, no tokio, no JSON, no clock. Numbers come in, numbers go out.
 
 pub mod attribution;
 mod compare;
+mod discards;
 mod interface;
 mod meter;
+mod owners;
 pub mod terms;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     compare::{Comparison, Counting, Explained, Limits},
+    discards::Discards,
     interface::{InterfaceLedger, Queue, Report, Sample},
+    owners::{Look, OwnersLedger, OwnersReport, TOLERANCE_BYTES},
     terms::{Seen, TERMS, Term},
 };
 

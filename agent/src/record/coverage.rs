@@ -8,7 +8,9 @@ use crate::{
     record::{
         Context, Record, SCHEMA,
         finding::{self, Analytic, FindingInfo},
-        human, ocsf,
+        human,
+        interval::DiscardsExtra,
+        ocsf,
     },
 };
 
@@ -46,7 +48,8 @@ pub struct Extra {
     pub schema: u32,
     /// `coverage`.
     pub kind: &'static str,
-    /// `bypass`, `missing`, `detached`, `unpinned`, `interface-appeared` or `interface-renamed`.
+    /// `bypass`, `missing`, `discarded`, `unsent`, `unattributed`, `detached`, `unpinned`, `interface-appeared`,
+    /// `interface-renamed` or `undelivered`.
     pub subject: &'static str,
     /// `open`, `update` or `close`.
     pub transition: &'static str,
@@ -55,11 +58,11 @@ pub struct Extra {
     pub transition_reason: Option<&'static str>,
     /// Updates so far.
     pub updates: u32,
-    /// The interface or cgroup concerned, or `kernel`.
+    /// The interface or cgroup concerned, `kernel` or `host`.
     pub place: String,
     /// The program concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub program: Option<&'static str>,
+    pub program: Option<String>,
     /// What left past us or is missing.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub residual: Option<ResidualExtra>,
@@ -83,6 +86,9 @@ pub struct ResidualExtra {
     pub tolerance_bytes: u64,
     /// Buffers that were dropped behind us meanwhile; as much may be hidden.
     pub dropped_packets: u64,
+    /// What the kernel says it discarded before the edge meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discards: Option<DiscardsExtra>,
 }
 
 /// Time in which something was not watched.
@@ -126,7 +132,6 @@ pub fn coverage(context: &Context<'_>, transition: &Transition) -> Record {
         Transition::Update(..) | Transition::Close(_, "agent-stop") => (2, "In Progress"),
         Transition::Close(..) => (4, "Resolved"),
     };
-    let is_alert = matches!(transition, Transition::Open(_) | Transition::Update(_, "escalated"));
     let first_seen = context.clock.wall_of(episode.first_seen);
     let last_seen = context.clock.wall_of(episode.last_seen);
     let title = title(&episode.subject);
@@ -138,7 +143,7 @@ pub fn coverage(context: &Context<'_>, transition: &Transition) -> Record {
         base,
         status_id,
         status,
-        is_alert,
+        is_alert: transition.is_alert(),
         action_id: 3,
         action: "Observed",
         disposition_id: 19,
@@ -175,13 +180,14 @@ pub fn coverage(context: &Context<'_>, transition: &Transition) -> Record {
                 transition_reason: reason,
                 updates: episode.n_updates,
                 place: episode.subject.place().to_string(),
-                program: episode.subject.program(),
+                program: episode.subject.program().map(|program| program.to_string()),
                 residual: episode.gap.is_none().then_some(ResidualExtra {
                     residual_bytes: episode.unseen.bytes,
                     certain_bytes: episode.unseen.certain_bytes,
                     residual_packets: episode.unseen.frames,
                     tolerance_bytes: episode.unseen.tolerance_bytes,
                     dropped_packets: episode.unseen.dropped,
+                    discards: episode.unseen.discards.map(DiscardsExtra::from),
                 }),
                 gap: episode.gap.as_ref().map(|gap| GapExtra::new(context, gap)),
                 suspects: episode.subject.suspects(),
@@ -195,6 +201,16 @@ fn title(subject: &Subject) -> String {
     match subject {
         Subject::Bypass { .. } => format!("Frames left {place} past every observer"),
         Subject::Missing { .. } => format!("Frames that were seen did not leave {place}"),
+        Subject::Discarded => {
+            "The kernel discarded packets of local sockets before they reached an edge interface".to_owned()
+        }
+        Subject::Unsent => {
+            "Bytes of local sockets did not reach an edge interface, and the kernel does not say why"
+                .to_owned()
+        }
+        Subject::Unattributed => {
+            "Bytes of local sockets left that the socket ledger does not have".to_owned()
+        }
         Subject::Detached { program, purpose, .. } => {
             format!("The program {program} is not attached at {place} any more ({purpose})")
         }
@@ -202,6 +218,7 @@ fn title(subject: &Subject) -> String {
             format!("The program {program} at {place} would not outlive the agent any more")
         }
         Subject::Appeared { .. } => format!("The interface {place} came into being"),
+        Subject::Undelivered { .. } => format!("Records will never arrive at the sink {place}"),
         Subject::Renamed { before, .. } => {
             format!("The interface {} is called {place}", human::harmless(before))
         }
@@ -217,6 +234,9 @@ pub fn line(transition: &Transition) -> String {
         Transition::Close(_, reason) => format!("closed ({reason})"),
     };
     let how_much = match &episode.gap {
+        None if matches!(episode.subject, Subject::Discarded | Subject::Unsent | Subject::Unattributed) => {
+            format!("{} bytes", episode.unseen.bytes.unsigned_abs())
+        }
         None => {
             let unseen = episode.unseen;
             format!(

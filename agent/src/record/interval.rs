@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     clock::WallTime,
     flow::class::{Tally, Totals, VerdictClass},
-    reconcile::{Comparison, Explained, TERMS, Term, attribution::Attribution},
+    reconcile::{Comparison, Discards, Explained, TERMS, Term, attribution::Attribution},
     record::{
         Context, Loss, Record, SCHEMA,
         finding::{BytesExtra, PlaceExtra},
@@ -46,6 +46,8 @@ pub struct Minute {
     pub interfaces: Vec<Interface>,
     /// What local sockets sent over the edge, against what has an owner.
     pub attribution: Attribution,
+    /// What the kernel says it discarded between the two; none where it does not tell.
+    pub discards: Option<Discards>,
     /// State of the flow table.
     pub flows: Flows,
     /// Hash of the policy in force at the end.
@@ -178,8 +180,31 @@ pub struct AttributionExtra {
     pub owned: u64,
     /// The part that the socket ledger has without a name.
     pub unnamed: u64,
-    /// What is left: bytes with a destination and without owner.
+    /// What the socket ledger has, and the kernel discarded before the edge.
+    pub discarded: u64,
+    /// What is left. Positive: it left without owner. Negative: it did not leave, and nobody says why, or it waits.
     pub rest: i64,
+    /// What the kernel says it discarded, of the whole machine; absent where it does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discards: Option<DiscardsExtra>,
+}
+
+/// The kernel's counters of what it discarded before the edge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DiscardsExtra {
+    /// Packets that waited for a neighbour's address and had to make room.
+    pub neighbour_packets: u64,
+    /// Neighbours that did not answer: whatever waited for them is gone.
+    pub neighbour_failures: u64,
+    /// Packets that the IP layer of this network namespace could not hand on.
+    pub output_packets: u64,
+}
+
+impl From<Discards> for DiscardsExtra {
+    fn from(discards: Discards) -> Self {
+        let Discards { neighbour_packets, neighbour_failures, output_packets } = discards;
+        Self { neighbour_packets, neighbour_failures, output_packets }
+    }
 }
 
 impl From<Attribution> for AttributionExtra {
@@ -188,7 +213,9 @@ impl From<Attribution> for AttributionExtra {
             socket: attribution.socket_bytes,
             owned: attribution.owned_bytes,
             unnamed: attribution.unnamed_bytes,
+            discarded: attribution.discarded_bytes,
             rest: attribution.rest(),
+            discards: None,
         }
     }
 }
@@ -300,7 +327,10 @@ pub fn interval(context: &Context<'_>, minute: Minute) -> Record {
                 state: minute.state,
                 reasons: minute.reasons,
                 interfaces: minute.interfaces,
-                attribution: minute.attribution.into(),
+                attribution: AttributionExtra {
+                    discards: minute.discards.map(DiscardsExtra::from),
+                    ..minute.attribution.into()
+                },
                 flows: minute.flows,
                 policy_hash: minute.policy_hash,
             },

@@ -98,6 +98,101 @@ pub enum Event {
     Gap(Gap),
     /// Bytes are missing: for a time nobody counted, or what was counted is lost.
     CountingGap(CountingGap),
+    /// Entries of the ledger are lost.
+    LedgerGap(LedgerGap),
+    /// Old entries are about to be removed from the ledger.
+    Retention(Retained),
+    /// What became of entries on their way to a receiver, or of the receiver.
+    Delivery(Delivery),
+    /// Another configuration is in force. What it says about policies is a policy change of its own.
+    ConfigurationChange {
+        /// What differs, one line each, without secrets.
+        changes: Vec<String>,
+        /// Sections whose changes take effect at the next start.
+        after_restart: Vec<String>,
+    },
+}
+
+/// Entries of the ledger that are lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LedgerGap {
+    /// `rolled-back`, `damaged`, `head-lost` or `key-lost` for a whole ledger; `missing` for bundles of this one;
+    /// `damaged-journal` for what was not signed yet.
+    pub cause: &'static str,
+    /// The ledger that they are of.
+    pub origin: String,
+    /// Index of the first.
+    pub first_index: u64,
+    /// How many; of a whole ledger, how many had been signed as far as is known.
+    pub count: u64,
+    /// The root that was signed with them, as in a checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Where what is left of them is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<String>,
+    /// What was found, in words.
+    pub detail: String,
+}
+
+/// Entries that are removed because of their age, or for want of room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Retained {
+    /// Index of the first entry that is kept.
+    pub first_kept: u64,
+    /// Index of the first one that is removed.
+    pub first_removed: u64,
+    /// How many are removed.
+    pub count: u64,
+    /// `ledger.retain_days`.
+    pub retain_days: u32,
+    /// `ledger.retain_bytes`.
+    pub retain_bytes: u64,
+}
+
+/// What became of entries on their way to a receiver, or of the receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Delivery {
+    /// Name of the sink.
+    pub sink: String,
+    /// What happened.
+    pub outcome: DeliveryOutcome,
+    /// Why, in words.
+    pub reason: String,
+    /// Index of the first entry that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_index: Option<u64>,
+    /// Index of the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_index: Option<u64>,
+    /// How many entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+/// What became of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryOutcome {
+    /// The receiver takes nothing; what it misses waits in the ledger.
+    Down,
+    /// It does again.
+    Up,
+    /// It refused entries for good; they are in the dead-letter file.
+    DeadLetter,
+    /// Entries were removed from the ledger, or could not be read any more, before the receiver had them.
+    Lost,
+}
+
+impl DeliveryOutcome {
+    const fn activity(self) -> &'static str {
+        match self {
+            Self::Down => "Delivery Down",
+            Self::Up => "Delivery Up",
+            Self::DeadLetter => "Delivery Refused",
+            Self::Lost => "Delivery Lost",
+        }
+    }
 }
 
 /// Counting had gone on without an agent.
@@ -249,6 +344,38 @@ pub fn lifecycle(context: &Context<'_>, event: Event) -> Record {
         Event::ClockStep { by_ms } => {
             (other("Clock Step"), Severity::MEDIUM, format!("the wall clock jumped by {by_ms} ms"))
         }
+        Event::LedgerGap(gap) => {
+            (other("Ledger Gap"), Severity::HIGH, format!("entries of the ledger are lost: {}", gap.detail))
+        }
+        Event::Retention(retained) => (
+            other("Retention"),
+            Severity::INFORMATIONAL,
+            format!(
+                "{} removed from the ledger; it begins with entry {}",
+                human::counted(retained.count, "old record"),
+                retained.first_kept
+            ),
+        ),
+        Event::Delivery(delivery) => {
+            let severity = match delivery.outcome {
+                DeliveryOutcome::Up => Severity::INFORMATIONAL,
+                DeliveryOutcome::Down => Severity::MEDIUM,
+                DeliveryOutcome::DeadLetter | DeliveryOutcome::Lost => Severity::HIGH,
+            };
+            let Delivery { sink, reason, .. } = delivery;
+            let message = match delivery.outcome {
+                DeliveryOutcome::Up => format!("{sink} takes records again: {reason}"),
+                DeliveryOutcome::Down => format!("{sink} takes no records: {reason}"),
+                DeliveryOutcome::DeadLetter => format!("{sink} refused records: {reason}"),
+                DeliveryOutcome::Lost => format!("{sink} will never have some records: {reason}"),
+            };
+            (other(delivery.outcome.activity()), severity, message)
+        }
+        Event::ConfigurationChange { changes, .. } => (
+            other("Configuration Change"),
+            Severity::INFORMATIONAL,
+            format!("another configuration was read: {}", human::counted(changes.len() as u64, "change")),
+        ),
         Event::Gap(gap) => (
             other("Gap"),
             Severity::HIGH,

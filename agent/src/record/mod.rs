@@ -5,7 +5,7 @@
 //! | [`finding::Finding`] | Detection Finding 2004, Create / Update / Close | an episode opens, goes on, ends |
 //! | [`coverage::CoverageFinding`] | the same | what could not be seen |
 //! | [`interval::Interval`] | Network Activity 4001, Traffic | every minute, also when nothing happened |
-//! | [`lifecycle::Lifecycle`] | Application Lifecycle 6002 | start, stop, a new policy or database, degraded, gap |
+//! | [`lifecycle::Lifecycle`] | Application Lifecycle 6002 | start, stop, a new policy, configuration or database, degraded, gap, delivery |
 //!
 //! The structs here are built by hand from the types of the core and are never the types of the core: renaming a
 //! field there must not change the format here. **Do not rename, remove or give a new meaning to a field**; add
@@ -24,6 +24,7 @@ pub mod lifecycle;
 mod numbering;
 pub mod ocsf;
 pub mod person;
+mod shorten;
 pub mod writer;
 
 pub use numbering::{Line, Numbering};

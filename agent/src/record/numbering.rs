@@ -10,7 +10,10 @@ use std::sync::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Priority, Record};
+use crate::{
+    ledger::entry::MAX_ENTRY_BYTES,
+    record::{Priority, Record, shorten::shorten},
+};
 
 /// A record with its place, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +50,15 @@ impl Numbering {
         let sequence = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         record.stamp(format!("{}:{}:{sequence}", self.host_uid, self.instance), sequence);
         match record.to_line() {
-            Ok(text) => Some(Line { sequence, priority: record.priority(), text }),
+            Ok(text) => {
+                let text = if text.len() <= MAX_ENTRY_BYTES {
+                    text
+                } else {
+                    tracing::warn!(sequence, bytes = text.len(), "a record was too long and was shortened");
+                    shorten(text.trim_end(), MAX_ENTRY_BYTES) + "\n"
+                };
+                Some(Line { sequence, priority: record.priority(), text })
+            }
             // Only a map with keys that are no strings can fail, and records have none.
             Err(error) => {
                 tracing::error!(sequence, %error, "a record could not be written as JSON");

@@ -19,7 +19,7 @@ use crate::{
     },
     geo::{Answer, AutonomousSystem, DatabaseId, Evidence, Located, Location, Source, Via},
     policy::{Judgement, PolicyId, Rule, Severity, Verdict},
-    reconcile::{Amount, Comparison, Difference, Seen, attribution::Attribution},
+    reconcile::{Amount, Comparison, Difference, Discards, OwnersReport, Seen, attribution::Attribution},
     record::{
         coverage::coverage,
         finding::{DatabaseExtra, finding},
@@ -368,7 +368,13 @@ fn minute(totals: Totals, interfaces: Vec<Interface>) -> Minute {
         state: "reduced",
         reasons: vec!["interface-ledger: eth1 appeared 3 s ago".to_owned()],
         interfaces,
-        attribution: Attribution { socket_bytes: 1_816, owned_bytes: 1_552, unnamed_bytes: 64 },
+        attribution: Attribution {
+            socket_bytes: 1_816,
+            owned_bytes: 2_552,
+            unnamed_bytes: 64,
+            discarded_bytes: 1_000,
+        },
+        discards: Some(Discards { neighbour_packets: 1, neighbour_failures: 0, output_packets: 3 }),
         flows: Flows { rows: 1, evicted: 0, overflowed_readings: 0, open_episodes: 1 },
         policy_hash: policy().hash.to_string(),
     }
@@ -456,6 +462,19 @@ fn bytes_past_us_are_a_finding_with_a_number_and_suspects() {
     let closed = findings.stop();
     let record = serde_json::to_value(with_context(|context| coverage(context, &closed[0]))).expect("JSON");
     assert_eq!((&record["is_alert"], &record["status_id"]), (&Value::Bool(false), &2.into()));
+}
+
+#[test]
+fn bytes_that_the_kernel_discarded_are_information_with_its_counters() {
+    let mut findings = Findings::new(Identity { host: "h".into(), boot: "b".into() });
+    let discards = Discards { neighbour_packets: 108, neighbour_failures: 1, output_packets: 0 };
+    let report = OwnersReport { discarded: Some((205_600, discards)), ..OwnersReport::default() };
+    let opened = findings.owners(&report, (KernelTime(0), KernelTime(60_000_000_000)));
+    let record = with_context(|context| coverage(context, &opened[0]));
+    let required = ["/finding_info/uid", "/unmapped/homeport/discards/neighbour_packets"];
+    let value = check("coverage-discarded.json", record, &required);
+    assert_eq!((&value["is_alert"], &value["severity_id"]), (&Value::Bool(false), &1.into()));
+    assert_eq!(value["unmapped"]["homeport"]["residual_bytes"], -205_600);
 }
 
 #[test]

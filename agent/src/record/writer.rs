@@ -1,8 +1,8 @@
-//! Writes records as JSON lines to a file, to standard output, or both.
+//! Writes records to the ledger, as JSON lines to a file, to standard output.
 //!
 //! **Promise**: [`Writer::append`] returns [`Accepted`] after the lines were written and synced (`fdatasync`), in
-//! the order in which they came. With a file, the file is what counts and standard output is a copy that may lose
-//! lines (counted) when nobody reads it; without a file, flushed standard output is all there is.
+//! the order in which they came. With a ledger or a file, these are what counts and standard output is a copy that
+//! may lose lines (counted) when nobody reads it; without either, flushed standard output is all there is.
 //!
 //! **Faults**: a disk that is full, read-only or broken never stops the agent. Records wait in memory (bounded, see
 //! `queue`), [`Health`] says so, and on recovery they are written in order, followed by a gap record with exact
@@ -26,6 +26,8 @@
 mod copy;
 mod engine;
 pub(crate) mod files;
+mod forward;
+mod ledger;
 mod queue;
 pub mod tail;
 pub(crate) mod target;
@@ -33,8 +35,9 @@ pub(crate) mod target;
 mod tests;
 
 use std::{
+    collections::HashSet,
     io::{self, ErrorKind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -49,10 +52,14 @@ use copy::Copy;
 pub use engine::{Degraded, Health};
 use engine::{Engine, Now};
 use files::{Disk, directory};
+use forward::Forward;
+pub use ledger::LedgerSettings;
+use ledger::LedgerTarget;
 use target::{ConsoleTarget, FileTarget, Target};
 
 use crate::{
     clock::{KernelTime, WallTime},
+    ledger::Ledger,
     record::{Line, Numbering, Origin},
 };
 
@@ -68,6 +75,8 @@ pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// What to write to, and how.
 #[derive(Clone, Debug)]
 pub struct WriterSettings {
+    /// The ledger, if any.
+    pub ledger: Option<LedgerSettings>,
     /// The file, if any.
     pub file: Option<PathBuf>,
     /// Also (or only) standard output.
@@ -86,12 +95,16 @@ impl WriterSettings {
 }
 
 /// What was found at start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Started {
     /// Numbers continue after this one.
     pub last_sequence: u64,
     /// Bytes of a torn last line that was ended.
     pub torn_bytes: usize,
+    /// Numbers of the last records that are everywhere they should be; none when nobody can know.
+    pub written: HashSet<u64>,
+    /// The ledger, for readers.
+    pub ledger: Option<Ledger>,
 }
 
 /// The output cannot be used, and waiting will not help.
@@ -107,6 +120,15 @@ pub enum OpenError {
     #[error("the record file {} cannot be opened", path.display())]
     File {
         /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+    /// The ledger cannot be opened.
+    #[error("the ledger in {} cannot be opened", path.display())]
+    Ledger {
+        /// Its directory.
         path: PathBuf,
         /// Why.
         #[source]
@@ -158,7 +180,7 @@ impl Writer {
     pub fn spawn(settings: WriterSettings, origin: Origin) -> Result<(Self, Started), OpenError> {
         let now = Now::read();
         let copy_lost_batches = Arc::new(AtomicU64::new(0));
-        let Some(path) = &settings.file else {
+        if settings.file.is_none() && settings.ledger.is_none() {
             if !settings.stdout {
                 return Err(OpenError::NoOutput);
             }
@@ -166,30 +188,43 @@ impl Writer {
             let sequence = settings.sequence_floor;
             let engine = Engine::new(target, origin, &settings.instance, sequence, settings.queue_bytes);
             let writer = Self::start(engine, None, copy_lost_batches)?;
-            return Ok((writer, Started { last_sequence: sequence, torn_bytes: 0 }));
-        };
+            return Ok((writer, Started { last_sequence: sequence, ..Started::default() }));
+        }
 
-        let directory = directory(path);
-        if !directory.is_dir() {
-            return Err(OpenError::NoDirectory(directory));
-        }
-        let (target, tail) = FileTarget::open(Disk, path);
-        let (tail, failure) = match tail {
-            Ok(tail) => (tail, None),
-            Err(error) if may_pass(&error) => (tail::Tail::default(), Some(error)),
-            Err(error) => return Err(OpenError::File { path: path.clone(), error }),
+        let ledger = settings.ledger.clone().map(|ledger| open_ledger(ledger, now)).transpose()?;
+        let file = settings.file.as_deref().map(open_file).transpose()?;
+        let in_ledger = ledger.as_ref().map(|ledger| tail::ledger_sequences(&ledger.target.handle()));
+        let in_file = settings.file.as_deref().map(tail::sequences);
+        let last_in_ledger = in_ledger.iter().flatten().max().copied();
+        let last_in_file = file.as_ref().and_then(|file| file.tail.last_sequence);
+        let sequence = last_in_ledger.max(last_in_file).unwrap_or(0).max(settings.sequence_floor);
+        let started = Started {
+            last_sequence: sequence,
+            torn_bytes: file.as_ref().map_or(0, |file| file.tail.torn_bytes),
+            written: match (&in_ledger, &in_file) {
+                (Some(ledger), Some(file)) => ledger.intersection(file).copied().collect(),
+                (Some(known), None) | (None, Some(known)) => known.clone(),
+                (None, None) => HashSet::new(),
+            },
+            ledger: ledger.as_ref().map(|ledger| ledger.target.handle()),
         };
-        let sequence = tail.last_sequence.unwrap_or(0).max(settings.sequence_floor);
-        let mut engine = Engine::new(target, origin, &settings.instance, sequence, settings.queue_bytes);
-        if let Some(error) = failure {
-            engine.degrade(now, &error);
-        }
+        let failure = ledger.as_ref().and_then(|ledger| ledger.failure.as_ref());
+        let failure = failure.or_else(|| file.as_ref()?.failure.as_ref()).map(ToString::to_string);
         let copy = match settings.stdout {
             true => Some(Copy::start(Arc::clone(&copy_lost_batches)).map_err(OpenError::Thread)?),
             false => None,
         };
-        let writer = Self::start(engine, copy, copy_lost_batches)?;
-        Ok((writer, Started { last_sequence: sequence, torn_bytes: tail.torn_bytes }))
+        let begin = Begin { origin, settings: &settings, sequence, now, failure, copy, copy_lost_batches };
+        let writer = match (ledger, file) {
+            (Some(ledger), Some(file)) => {
+                let (in_ledger, in_file) = (in_ledger.unwrap_or_default(), in_file.unwrap_or_default());
+                begin.with(Forward::new(ledger.target, file.target, &in_ledger, &in_file))
+            }
+            (Some(ledger), None) => begin.with(ledger.target),
+            (None, Some(file)) => begin.with(file.target),
+            (None, None) => Err(OpenError::NoOutput),
+        };
+        Ok((writer?, started))
     }
 
     fn start<T: Target + Send + 'static>(
@@ -258,6 +293,64 @@ impl Writer {
     }
 }
 
+struct OpenLedger {
+    target: LedgerTarget,
+    failure: Option<io::Error>,
+}
+
+fn open_ledger(settings: LedgerSettings, now: Now) -> Result<OpenLedger, OpenError> {
+    let directory = settings.directory.clone();
+    let mut target = LedgerTarget::new(settings);
+    let failure = target.open(now.wall).err();
+    match failure {
+        Some(error) if !may_pass(&error) => Err(OpenError::Ledger { path: directory, error }),
+        failure => Ok(OpenLedger { target, failure }),
+    }
+}
+
+struct OpenFile {
+    target: FileTarget<Disk>,
+    tail: tail::Tail,
+    failure: Option<io::Error>,
+}
+
+fn open_file(path: &Path) -> Result<OpenFile, OpenError> {
+    let directory = directory(path);
+    if !directory.is_dir() {
+        return Err(OpenError::NoDirectory(directory));
+    }
+    let (target, tail) = FileTarget::open(Disk, path);
+    match tail {
+        Ok(tail) => Ok(OpenFile { target, tail, failure: None }),
+        Err(error) if may_pass(&error) => {
+            Ok(OpenFile { target, tail: tail::Tail::default(), failure: Some(error) })
+        }
+        Err(error) => Err(OpenError::File { path: path.to_owned(), error }),
+    }
+}
+
+/// What every writer begins with, whatever it writes to.
+struct Begin<'a> {
+    origin: Origin,
+    settings: &'a WriterSettings,
+    sequence: u64,
+    now: Now,
+    failure: Option<String>,
+    copy: Option<Copy>,
+    copy_lost_batches: Arc<AtomicU64>,
+}
+
+impl Begin<'_> {
+    fn with<T: Target + Send + 'static>(self, target: T) -> Result<Writer, OpenError> {
+        let WriterSettings { instance, queue_bytes, .. } = self.settings;
+        let mut engine = Engine::new(target, self.origin, instance, self.sequence, *queue_bytes);
+        if let Some(failure) = self.failure {
+            engine.degrade(self.now, &io::Error::other(failure));
+        }
+        Writer::start(engine, self.copy, self.copy_lost_batches)
+    }
+}
+
 async fn run<T: Target>(
     mut engine: Engine<T>,
     mut inbox: mpsc::Receiver<Command>,
@@ -284,14 +377,14 @@ async fn serve<T: Target>(
     copy: Option<&Copy>,
 ) -> Option<oneshot::Sender<Health>> {
     loop {
-        let command = match engine.retry_at() {
+        let command = match engine.due() {
             None => inbox.recv().await,
-            Some(retry_at) => {
-                let wait = retry_at.since(KernelTime::now());
+            Some(due) => {
+                let wait = due.since(KernelTime::now());
                 match tokio::time::timeout(wait, inbox.recv()).await {
                     Ok(command) => command,
                     Err(_) => {
-                        engine.flush(Now::read());
+                        engine.tick(Now::read());
                         publish(health, engine.health());
                         continue;
                     }
@@ -324,6 +417,8 @@ async fn serve<T: Target>(
                     // Whoever asked may have stopped waiting.
                     let _ = reply.send(answer(engine.health()));
                 }
+                // Under load nobody waits for a moment without commands, and the target has things to do.
+                engine.tick(Now::read());
                 match next {
                     Some(Command::Reopen) => engine.reopen(Now::read()),
                     Some(Command::Stop { reply }) => return Some(reply),

@@ -15,6 +15,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::settings::Start;
@@ -35,6 +36,9 @@ pub(super) struct Cursor {
     pub(super) dead_letters: u64,
     /// Entries that retention took before they were delivered.
     pub(super) skipped: u64,
+    /// What else a kind of sink remembers of the entries before `next`.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub(super) state: Value,
 }
 
 /// A file with its check: the sum over everything before it.
@@ -48,7 +52,7 @@ impl Cursor {
     /// Everything before `next` is done. `last` is the entry before it, where it is known.
     pub(super) fn move_to(&mut self, next: u64, last: Option<&Entry>) {
         self.next = next;
-        self.last = last.map(|entry| hash(entry)).unwrap_or_default();
+        self.last = last.map(hash).unwrap_or_default();
     }
 
     fn fits(&self, source: &dyn Source) -> io::Result<bool> {

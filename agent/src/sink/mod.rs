@@ -18,7 +18,7 @@
 //! | `retry` | when to try again |
 //! | [`status`] | how it is |
 //! | [`deliver`] | what a kind has to do |
-//! | `jsonl`, `webhook`, `otlp`, `syslog` | kinds |
+//! | `jsonl`, `webhook`, `alertmanager`, `otlp`, `syslog` | kinds |
 //! | `appetite` | how much a slow receiver is given at once |
 //! | [`format`] | what a record looks like there |
 //! | [`http`], [`tls`], [`secret`] | how receivers are spoken to |
@@ -35,6 +35,7 @@ pub mod settings;
 pub mod status;
 pub mod tls;
 
+mod alertmanager;
 mod appetite;
 mod cursor;
 mod dead_letter;

@@ -128,7 +128,7 @@ impl Reader {
     /// The first `count` are done: where to stand now, and the entry before that. `count` may be zero: then all
     /// that was read and not wanted is passed.
     pub(super) fn done(&mut self, count: usize) -> (u64, Option<Entry>) {
-        let last = self.queue.drain(..count.min(self.queue.len())).last();
+        let last = self.queue.drain(..count.min(self.queue.len())).next_back();
         match (self.queue.front(), last) {
             (None, _) => (self.read_to, self.last.clone()),
             (Some(_), Some(last)) => (last.original.index + 1, Some(last.original)),
@@ -173,7 +173,7 @@ struct MadeMetadata {
 }
 
 /// When a record was made.
-fn logged_time(entry: &Entry) -> Option<WallTime> {
+pub(super) fn logged_time(entry: &Entry) -> Option<WallTime> {
     let made: Made = serde_json::from_str(&entry.record).ok()?;
     Some(WallTime(made.metadata.logged_time.saturating_mul(1_000_000)))
 }

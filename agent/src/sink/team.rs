@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    alertmanager,
     cursor::{self, CursorFile},
     dead_letter::DeadLetters,
     format::Speaker,
@@ -248,8 +249,6 @@ async fn begin(worker: Worker, speaker: Speaker) {
         Kind::Webhook(webhook) => worker.run(Webhook::new(webhook, format, speaker, timeout)).await,
         Kind::Otlp(otlp) => worker.run(Otlp::new(otlp, speaker, timeout)).await,
         Kind::Syslog(syslog) => worker.run(Syslog::new(syslog, format, speaker)).await,
-        Kind::Alertmanager(_) => {
-            worker.board.failed("this kind is not in this build");
-        }
+        Kind::Alertmanager(settings) => alertmanager::run(worker, settings, speaker).await,
     }
 }

@@ -62,7 +62,8 @@ pub(super) struct Worker {
 }
 
 /// There is nothing more to do.
-struct Over;
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Over;
 
 struct Work<D> {
     deliver: D,
@@ -399,14 +400,14 @@ impl<D: Deliver> Work<D> {
 }
 
 /// Waits; whoever should end does not wait.
-async fn pause(order: &mut watch::Receiver<Order>, wait: Duration) -> Result<(), Over> {
+pub(super) async fn pause(order: &mut watch::Receiver<Order>, wait: Duration) -> Result<(), Over> {
     tokio::select! {
         () = sleep(wait) => Ok(()),
         _ = order.wait_for(|order| *order != Order::Run) => Err(Over),
     }
 }
 
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     rand::rng().random()
 }
 

@@ -6,16 +6,20 @@
 //! | file | what for |
 //! |---|---|
 //! | `flows` | very many flows at once, and very many one after the other |
+//! | `verify` | a ledger before homeport's and somebody else's eyes, sound and damaged |
 //! | `restart` | restarts at random moments under four transfers, and the sum of all records |
+//! | `ledger` | kills at random moments while the ledger is written |
 //! | `memory` | what the agent takes |
 //! | `random` | numbers that a seed repeats |
 //! | `report` | the table at the end |
 
 pub mod flows;
+pub mod ledger;
 mod memory;
 mod random;
 mod report;
 pub mod restart;
+pub mod verify;
 
 pub use self::{
     random::Random,

@@ -20,11 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Noticed, repaired and reported within this time, says the promise; a loaded machine may be late with it.
 const PROMISE: Duration = Duration::from_secs(5);
 
-fn extra(record: &Value) -> &Value {
+pub(crate) fn extra(record: &Value) -> &Value {
     &record["unmapped"]["homeport"]
 }
 
-fn about(records: &Records, subject: &str) -> Vec<Episode> {
+pub(crate) fn about(records: &Records, subject: &str) -> Vec<Episode> {
     let is_it =
         |episode: &Episode| episode.kind() == Some("coverage") && extra(episode.last())["subject"] == subject;
     records.episodes().into_iter().filter(is_it).collect()
@@ -50,7 +50,7 @@ fn unobserved(finding: &Value) -> Result<i64> {
 }
 
 /// The pinned link of a program; at an interface its name has the interface's number.
-fn pin(agent: &Agent, program: &str) -> Result<PathBuf> {
+pub(crate) fn pin(agent: &Agent, program: &str) -> Result<PathBuf> {
     let directory = agent.pin_dir().join("links");
     let mut names = std::fs::read_dir(&directory)?.filter_map(|entry| Some(entry.ok()?.path()));
     names
@@ -200,6 +200,100 @@ fn an_interface_that_is_made_again_is_watched_again_with_what_left_in_between() 
             ensure!(plausible.contains(&missing), "{seen} seen and {unobserved} not: {sent:?}");
             Ok(())
         })
+    });
+}
+
+/// A cgroup below the root of the host's hierarchy, gone with the test.
+struct OwnCgroup(PathBuf);
+
+impl OwnCgroup {
+    fn make() -> Result<Self> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+        let root = mounts
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.split(' ').skip(1);
+                let (point, kind) = (words.next()?, words.next()?);
+                (kind == "cgroup2").then_some(point)
+            })
+            .next()
+            .context("no cgroup2 is mounted")?;
+        let path = PathBuf::from(root).join(format!("homeport-test-{}", std::process::id()));
+        std::fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// Sends datagrams from a process in there.
+    fn send(&self, scene: &Scene, count: u32) -> Result<()> {
+        let at = sink_at(Host::Foreign, Family::V4);
+        let actor = homeport_tests::actor::binary()?;
+        scene.lab.shell(
+            Host::Storage,
+            &format!(
+                "echo $$ > {}/cgroup.procs; exec {} udp-send --to {at} --size 1000 --count {count}",
+                self.0.display(),
+                actor.display()
+            ),
+        )
+    }
+
+    /// Removes it. Ended processes leave it a moment after their end.
+    fn remove(&self) -> Result<()> {
+        eventually(PATIENCE, || Ok(std::fs::remove_dir(&self.0)?))
+    }
+}
+
+impl Drop for OwnCgroup {
+    fn drop(&mut self) {
+        let _ = self.remove();
+    }
+}
+
+#[test]
+fn a_cgroup_that_is_removed_is_told_and_watched_again_when_it_is_made_again() {
+    let cgroup = OwnCgroup::make().expect("a cgroup");
+    let host = format!("cgroup = \"{}\"\n", cgroup.0.display());
+    scene(&Settings { host, ..Settings::pinned() }, |scene| {
+        let at = sink_at(Host::Foreign, Family::V4);
+        let _sink = scene.lab.listener(Host::Foreign, "udp-sink", at, "")?;
+        let owned = |payload: u64| {
+            eventually(PATIENCE, || {
+                let flows = scene.agent.flows()?;
+                let own = flows.with_data_to(at.ip()).filter(|flow| flow.sensor == "socket");
+                let bytes: u64 = own.map(|flow| flow.payload_bytes).sum();
+                ensure!(bytes == payload, "{bytes} bytes of its sockets, {payload} expected");
+                Ok(())
+            })
+        };
+        cgroup.send(scene, 10)?;
+        owned(10_000)?;
+
+        cgroup.remove()?;
+        let ledger = |records: &Records| {
+            let mut episodes = about(records, "detached").into_iter();
+            episodes.find(|episode| extra(episode.last())["program"] == "account_egress")
+        };
+        // Noticed, and told with the reason why it cannot be repaired.
+        let opened = eventually(PATIENCE, || {
+            let episode = ledger(&scene.agent.records()?).context("no finding about the socket ledger")?;
+            Ok(episode)
+        })?;
+        let first = &opened.findings[0];
+        let told = first["time"].as_i64().context("time")?;
+        let from = extra(first)["gap"]["from"].as_i64().context("from")?;
+        ensure!(told - from <= PROMISE.as_millis() as i64, "told after {} ms: {first:#}", told - from);
+        ensure!(extra(first)["gap"]["failure"].is_string(), "{first:#}");
+
+        std::fs::create_dir(&cgroup.0)?;
+        let closed = eventually(PATIENCE, || {
+            let episode = ledger(&scene.agent.records()?).context("the finding")?;
+            episode.check_complete()?;
+            Ok(episode)
+        })?;
+        ensure!(closed.id == opened.id, "{closed:#?}");
+        ensure!(extra(closed.last())["transition_reason"] == "repaired", "{closed:#?}");
+        cgroup.send(scene, 20)?;
+        owned(30_000)
     });
 }
 

@@ -4,11 +4,14 @@
 //! One file per family. Every test has a lab of its own, so they can run side by side.
 
 mod approved;
+mod away;
 mod bad_input;
 mod coverage;
 mod database;
+mod discards;
 mod episode;
 mod latency;
+mod ledger;
 mod load;
 mod older;
 mod output;

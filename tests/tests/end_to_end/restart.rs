@@ -31,16 +31,6 @@ fn programs_stay_attached_without_the_agent_and_cleanup_leaves_nothing_behind() 
         ensure!(before.iter().any(|name| name == "account_egress"), "{before:?}");
         ensure!(before.iter().any(|name| name.starts_with("frames_ethernet-")), "{before:?}");
 
-        let cleanup = |scene: &Scene| -> Result<(bool, String)> {
-            let output = scene
-                .lab
-                .command(Host::Storage, binary()?)
-                .args(["cleanup", "--config"])
-                .arg(scene.agent.config_path())
-                .output()?;
-            let text = [output.stdout, output.stderr].concat();
-            Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
-        };
         let (success, text) = cleanup(scene)?;
         ensure!(!success && text.contains(&format!("process {}", scene.agent.pid())), "{text}");
 
@@ -54,6 +44,52 @@ fn programs_stay_attached_without_the_agent_and_cleanup_leaves_nothing_behind() 
         let (success, text) = cleanup(scene)?;
         ensure!(success && text.contains("account_egress"), "{text}");
         ensure!(!pin_dir.exists());
+        // Kernels before 6.6 need a qdisc for the filters, which goes with them.
+        let qdiscs = clsact_at(scene, "eth0")?;
+        ensure!(qdiscs.is_empty(), "{qdiscs}");
+        Ok(())
+    });
+}
+
+fn cleanup(scene: &Scene) -> Result<(bool, String)> {
+    let output = scene
+        .lab
+        .command(Host::Storage, binary()?)
+        .args(["cleanup", "--config"])
+        .arg(scene.agent.config_path())
+        .output()?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// The clsact qdisc of an interface, in the words of `tc`; empty when there is none.
+fn clsact_at(scene: &Scene, interface: &str) -> Result<String> {
+    scene.lab.ask(Host::Storage, &format!("tc qdisc show dev {interface} | grep clsact || true"))
+}
+
+/// The mark is what an agent leaves on kernels before 6.6, which attach to a qdisc; what is made of it can be seen on
+/// every kernel.
+#[test]
+fn cleanup_removes_the_qdiscs_that_an_agent_made_but_for_those_that_others_use_by_now() {
+    scene(&Settings::pinned(), |scene| {
+        scene.agent.kill()?;
+        scene.lab.shell(
+            Host::Storage,
+            "ip link add ours type veth peer name shared; ip link add theirs type veth peer name other
+             for at in ours shared theirs; do tc qdisc add dev $at clsact; done
+             tc filter add dev shared egress bpf bytecode '1,6 0 0 4294967295'",
+        )?;
+        for interface in ["ours", "shared"] {
+            let index =
+                scene.lab.ask(Host::Storage, &format!("ip -o link show dev {interface} | cut -d: -f1"))?;
+            std::fs::create_dir_all(scene.agent.pin_dir().join("qdiscs").join(index.trim()))?;
+        }
+        let (success, text) = cleanup(scene)?;
+        ensure!(success && text.contains("clsact"), "{text}");
+        ensure!(clsact_at(scene, "ours")?.is_empty(), "ours is still there");
+        ensure!(!clsact_at(scene, "shared")?.is_empty(), "somebody's filter hung there");
+        ensure!(!clsact_at(scene, "theirs")?.is_empty(), "that was made by somebody else");
+        ensure!(!scene.agent.pin_dir().exists());
         Ok(())
     });
 }

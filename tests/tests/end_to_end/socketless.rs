@@ -1,8 +1,11 @@
 //! What leaves without a socket of a process that asked for it: forwarded frames, packet sockets, the kernel's own
 //! answers. None of it may be missing in the sum.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use homeport_tests::{
+    agent::eventually,
     flows::Flow,
     lab::{Family, Host, Lab},
     scene::{Scene, scene},
@@ -59,6 +62,22 @@ fn a_packet_socket_is_reported_even_though_it_goes_past_the_network_stack() {
         let records = scene.finish()?;
         ensure!(records.episodes_in("DE").len() == 1, "one alert: {:#?}", records.episodes());
         Ok(())
+    });
+}
+
+#[test]
+fn what_asks_for_a_neighbour_is_no_ip_and_in_the_sum() {
+    scene(&Settings::default(), |scene| {
+        // Nobody has the address, so the kernel asks three times.
+        scene.lab.shell(Host::Storage, "ip neighbour add 192.0.2.77 dev eth0 nud none use")?;
+        eventually(Duration::from_secs(20), || {
+            let flows = scene.accounted()?;
+            let asked: u64 = flows.interfaces.iter().map(|row| row.non_ip.frames).sum();
+            let bytes: u64 = flows.interfaces.iter().map(|row| row.non_ip.bytes).sum();
+            ensure!(asked == 3 && bytes == 3 * 42, "{:#?}", flows.interfaces);
+            ensure!(flows.flows.is_empty(), "no flow: {:#?}", flows.flows);
+            Ok(())
+        })
     });
 }
 

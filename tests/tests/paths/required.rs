@@ -12,7 +12,6 @@ const REQUIRED: &[(&str, &str, &[&str])] = &[(
         "mptcp",
         "sctp",
         "service_iscsi",
-        "service_ksmbd",
         "service_nfsd",
         "service_nvmet",
         "tcp_tls",
@@ -24,7 +23,6 @@ const REQUIRED: &[(&str, &str, &[&str])] = &[(
         "tunnel_sit",
         "tunnel_vxlan",
         "tunnel_wireguard",
-        "virtual_machine",
     ],
 )];
 

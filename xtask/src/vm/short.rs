@@ -1,9 +1,9 @@
-//! The selection that every change is tested with: the oldest kernel, and one that has what newer ones have.
+//! A selection that is short enough to test every change with: the oldest kernel, and one that has what newer ones have.
 //!
-//! `cargo xtask ci` runs it where it can. A machine without a mirror of Debian, without QEMU, or with so much else to do
-//! that the tests do not get their turn in time, says nothing about the change: that is told in capital letters and at
-//! the end, but is no failure. Failures are: a test that failed, a kernel that was fetched and did not boot, a machine
-//! that ended or hung before any test had passed. `cargo xtask vm --ci` runs the same, and fails for what is left out.
+//! A machine without a mirror of Debian, without QEMU, or with so much else to do that the tests do not get their turn in
+//! time, says nothing about the change: that is told apart, as left out. Failures are: a test that failed, a kernel that
+//! was fetched and did not boot, a machine that ended or hung before any test had passed. `cargo xtask vm --ci` fails for
+//! what is left out, too: whoever asks for it wants it.
 
 use std::time::Duration;
 
@@ -14,8 +14,7 @@ use crate::{packages, setup, summary::Summary};
 
 const KERNELS: [&str; 2] = ["5.10", "6.12"];
 
-/// Binaries and parts of names. The paths share one agent and take 3 to 5 s each on a processor of their own; what has an
-/// agent of its own takes 15 to 30 s.
+/// Binaries and parts of names. What has an agent of its own takes several times as long as the paths, which share one.
 const TESTS: [(&str, &[&str]); 3] = [
     // What doctor says is what the table says, and the interface is watched that way.
     ("kernel", &[]),
@@ -38,7 +37,7 @@ const TESTS: [(&str, &[&str]); 3] = [
     ("end_to_end", &["a_socket_ledger_that_somebody_detaches"]),
 ];
 
-/// For each kernel: a third of what CI may take, for both together. Alone on two processors they take four minutes each.
+/// For each kernel: a third of what CI may take, for both together.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// How it went.

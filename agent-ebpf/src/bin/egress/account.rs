@@ -7,7 +7,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_skb_cgroup_id},
 };
 use homeport_ebpf::{
-    aside::{CLASS_CONTROL, CLASS_OVERFLOW},
+    aside::{CLASS_CONTROL, CLASS_OVERFLOW, ELSEWHERE},
     event::FLOW_BYTES,
     loss::{LOSS_INDEX, LOSS_SLOTS, LOSS_STORAGE, LOSS_UNPARSED},
     settings::{EVENT_STEP_BYTES, NETNS_COOKIE, NETNS_INODE},
@@ -141,7 +141,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
             // SAFETY: checked by the lookup; whoever writes, writes the same.
             unsafe { *seen = 1 };
         }
-        asides::add(CLASS_CONTROL, 0, kernel::enters_tunnel(skb), packet);
+        asides::add(CLASS_CONTROL, place(skb, sk), kernel::enters_tunnel(skb), packet);
         return;
     }
     let state = if known.is_null() { maps::socket_state_or_new(sk) } else { known };
@@ -187,7 +187,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     }
     let Ok(Some(slot_idx)) = FREE.pop() else {
         tell::lose(LOSS_SLOTS, packet.wire_bytes);
-        asides::add(CLASS_OVERFLOW, 0, kernel::enters_tunnel(skb), packet);
+        asides::add(CLASS_OVERFLOW, place(skb, sk), kernel::enters_tunnel(skb), packet);
         return;
     };
     let Some(slot) = SLOTS.get_ptr_mut(slot_idx) else { return };
@@ -329,6 +329,17 @@ fn take(
 
 const NOBODY: Stamp =
     Stamp { start_boot_ns: 0, cgroup_id: 0, pid: 0, uid: 0, login_uid: u32::MAX, _pad: 0, comm: [0; 16] };
+
+/// The interface of a packet without a slot, or [`ELSEWHERE`] when it is not one of the agent's own namespace.
+#[inline(always)]
+fn place(skb: *mut __sk_buff, sk: *mut bpf_sock) -> u32 {
+    // Where only the own namespace is accounted for, no other packet comes here.
+    if maps::scope_netns() == 0 && maps::own_netns() != 0 && netns(skb, sk) != maps::own_netns() {
+        return ELSEWHERE;
+    }
+    // SAFETY: a plain field of the context.
+    unsafe { (*skb).ifindex }
+}
 
 /// The network namespace of a packet and its socket; zero when it cannot be told.
 #[inline(always)]

@@ -107,7 +107,11 @@ static FIRST_GENERATION: u32 = 0;
 #[unsafe(no_mangle)]
 static SCOPE_NETNS: u64 = 0;
 
-/// The inode number of the same namespace; zero: unknown, or all of them.
+/// The agent's own network namespace, as [`netns_by`] tells it, whatever is accounted for; zero: unknown.
+#[unsafe(no_mangle)]
+static OWN_NETNS: u64 = 0;
+
+/// The inode number of the namespace to account for; zero: unknown, or all of them.
 #[unsafe(no_mangle)]
 static SCOPE_INODE: u64 = 0;
 
@@ -144,6 +148,12 @@ pub(crate) fn first_generation() -> u32 {
 pub(crate) fn scope_netns() -> u64 {
     // SAFETY: a static; volatile because the agent writes it before loading.
     unsafe { core::ptr::read_volatile(&raw const SCOPE_NETNS) }
+}
+
+#[inline(always)]
+pub(crate) fn own_netns() -> u64 {
+    // SAFETY: a static; volatile because the agent writes it before loading.
+    unsafe { core::ptr::read_volatile(&raw const OWN_NETNS) }
 }
 
 #[inline(always)]

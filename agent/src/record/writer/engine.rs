@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::{
     clock::{Clock, KernelTime, WallTime},
     record::{
-        Context, Line, Numbering, Origin,
+        Context, Line, Numbering, Origin, Record,
         lifecycle::{self, Event, Gap},
         writer::{queue::Queue, target::Target},
     },
@@ -120,8 +120,25 @@ impl<T: Target> Engine<T> {
     }
 
     /// When [`Self::flush`] should be called again although nothing came in.
+    #[cfg(test)]
     pub(crate) const fn retry_at(&self) -> Option<KernelTime> {
         self.retry_at
+    }
+
+    /// When [`Self::tick`] should be called although nothing came in.
+    pub(crate) fn due(&self) -> Option<KernelTime> {
+        self.retry_at.into_iter().chain(self.target.due()).min()
+    }
+
+    /// Does what waits: what the disk did not take, and what the target does now and then.
+    pub(crate) fn tick(&mut self, now: Now) {
+        if self.retry_at.is_some_and(|retry_at| retry_at <= now.kernel) {
+            self.flush(now);
+        }
+        self.target.tick(now);
+        if self.enqueue_events(now) {
+            self.flush(now);
+        }
     }
 
     /// Opens the output again and tries at once: an operator who sends SIGHUP has often just made room.
@@ -134,7 +151,9 @@ impl<T: Target> Engine<T> {
     /// Last attempt before the end.
     pub(crate) fn finish(&mut self, now: Now) -> bool {
         self.retry_at = None;
-        self.flush(now)
+        let is_accepted = self.flush(now);
+        self.target.finish(now);
+        is_accepted
     }
 
     pub(crate) const fn health(&self) -> &Health {
@@ -176,17 +195,33 @@ impl<T: Target> Engine<T> {
             self.enqueue_gap(now);
             return self.write_queue(now);
         }
+        if self.enqueue_events(now) {
+            return self.write_queue(now);
+        }
         Ok(())
+    }
+
+    /// What the target has to say.
+    fn enqueue_events(&mut self, now: Now) -> bool {
+        let events = self.target.take_events();
+        let is_any = !events.is_empty();
+        for event in events {
+            let line = self.numbering.line(self.record(event, now));
+            self.enqueue(line.into_iter().collect());
+        }
+        is_any
+    }
+
+    fn record(&self, event: Event, now: Now) -> Record {
+        let clock = Clock::with_epoch(WallTime(0));
+        let context = Context { origin: &self.origin, clock: &clock, booted: None, now: now.wall };
+        lifecycle::lifecycle(&context, event)
     }
 
     /// From here on the gap record is a record like any other; if it must wait, it waits in the queue.
     fn enqueue_gap(&mut self, now: Now) {
         let gap = std::mem::take(&mut self.gap);
-        let record = {
-            let clock = Clock::with_epoch(WallTime(0));
-            let context = Context { origin: &self.origin, clock: &clock, booted: None, now: now.wall };
-            lifecycle::lifecycle(&context, Event::Gap(gap.clone()))
-        };
+        let record = self.record(Event::Gap(gap.clone()), now);
         // What is dropped from now on is another gap of the same outage.
         self.gap.since = gap.since;
         self.gap.reason = gap.reason;

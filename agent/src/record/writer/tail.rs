@@ -12,6 +12,8 @@ use std::{
 
 use serde::Deserialize;
 
+use crate::ledger::{Ledger, Page, Source as _, path::WIDTH};
+
 /// Bytes read from the end of the file. A record stays below 64 KiB, so this holds many.
 pub const MAX_TAIL_BYTES: usize = 1 << 20;
 
@@ -56,6 +58,30 @@ pub fn inspect(bytes: &[u8]) -> Tail {
 /// The numbers of the records at the end of a file; none when it cannot be read.
 pub fn sequences(path: &Path) -> HashSet<u64> {
     read(path).unwrap_or_default()
+}
+
+/// The number of a line, if it is a record.
+pub(crate) fn sequence(line: &[u8]) -> Option<u64> {
+    let line = serde_json::from_slice::<Line>(line).ok()?;
+    Some(line.metadata.sequence).filter(|sequence| *sequence <= MAX_SEQUENCE)
+}
+
+/// The numbers of the last records of a ledger, as many as in a file; those that can be read.
+pub(crate) fn ledger_sequences(ledger: &Ledger) -> HashSet<u64> {
+    let size = ledger.status().size;
+    let mut sequences = HashSet::new();
+    let mut bytes = 0;
+    let mut end = size;
+    while end > ledger.first() && bytes < MAX_OWED_BYTES {
+        let start = (end.saturating_sub(1) / WIDTH * WIDTH).max(ledger.first());
+        let page = Page { entries: usize::try_from(end - start).unwrap_or(usize::MAX), bytes: usize::MAX };
+        // What cannot be read is written again at worst: readers drop repetitions.
+        let entries = ledger.read(start, page).unwrap_or_default();
+        bytes += entries.iter().map(|entry| entry.record.len() as u64).sum::<u64>().max(1);
+        sequences.extend(entries.iter().filter_map(|entry| sequence(entry.record.as_bytes())));
+        end = start;
+    }
+    sequences
 }
 
 fn read(path: &Path) -> io::Result<HashSet<u64>> {

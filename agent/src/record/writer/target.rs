@@ -5,9 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::record::writer::{
-    files::Files,
-    tail::{self, MAX_TAIL_BYTES, Tail},
+use crate::{
+    clock::KernelTime,
+    record::{
+        lifecycle::Event,
+        writer::{
+            engine::Now,
+            files::Files,
+            tail::{self, MAX_TAIL_BYTES, Tail},
+        },
+    },
 };
 
 /// Takes whole batches of lines.
@@ -17,6 +24,18 @@ pub(crate) trait Target {
     fn write(&mut self, lines: &[u8]) -> io::Result<()>;
     /// Opens again before the next batch.
     fn reopen(&mut self);
+    /// When [`Self::tick`] should be called next.
+    fn due(&self) -> Option<KernelTime> {
+        None
+    }
+    /// Does what waits, when it is due.
+    fn tick(&mut self, _now: Now) {}
+    /// Does what waits, because there will be no other time.
+    fn finish(&mut self, _now: Now) {}
+    /// What the target has to say about itself since the last call: it becomes records like any other.
+    fn take_events(&mut self) -> Vec<Event> {
+        Vec::new()
+    }
 }
 
 /// A file that others may rename, remove or truncate at any time.

@@ -8,6 +8,7 @@
 mod fan;
 mod frame;
 mod impossible;
+mod ledger;
 mod raw;
 mod scan;
 mod stream;
@@ -58,6 +59,8 @@ enum Actor {
     TapSend(tap::Send),
     /// Knock at ports, send nothing
     Scan(scan::Scan),
+    /// Write to a ledger, and say what it took
+    LedgerWrite(ledger::Write),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Actor::XdpSend(send) => xdp::send(&send),
         Actor::TapSend(send) => tap::send(&send),
         Actor::Scan(scan) => scan::scan(&scan),
+        Actor::LedgerWrite(write) => ledger::write(&write),
     };
     match outcome.or_else(impossible::tell) {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,7 +4,9 @@
 //! is not zero when a promise was broken.
 
 mod flows;
+mod ledger;
 mod restart;
+mod verify;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -26,8 +28,12 @@ struct Args {
 enum Campaign {
     /// Very many flows at once, and very many one after the other
     Flows(flows::Args),
+    /// Kills at random moments while the ledger is written as fast as the disk lets it
+    Ledger(ledger::Args),
     /// Kills, stops, upgrades and changes of size at random moments under four transfers
     Restart(restart::Args),
+    /// A large ledger before homeport's and somebody else's eyes, sound and damaged; needs no root
+    Verify(verify::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +58,8 @@ fn run(campaign: &Campaign, seed: u64) -> Result<Report> {
     let progress = Progress::on_terminal();
     match campaign {
         Campaign::Flows(args) => homeport_tests::campaign::flows::run(&args.plan(seed), progress),
+        Campaign::Verify(args) => homeport_tests::campaign::verify::run(&args.plan(seed), progress),
+        Campaign::Ledger(args) => homeport_tests::campaign::ledger::run(&args.plan(seed), progress),
         Campaign::Restart(args) => homeport_tests::campaign::restart::run(&args.plan(seed), progress),
     }
 }

@@ -96,7 +96,7 @@ pub(crate) const KSMBD: Service = Service {
         printf '[share]\\npath = %s\\nread only = yes\\n' $shared >$settings; : >$users
         ksmbd.adduser -c $settings -i $users -a backup -p secret >/dev/null
         nsenter --net=/proc/1/ns/net ksmbd.mountd -n0 -c $settings -u $users >/dev/null
-        for try in $(seq 600); do grep -q 1 /sys/class/ksmbd-control/stats 2>/dev/null && break; sleep 0.1; done
+        for try in $(seq 600); do grep -q running /sys/class/ksmbd-control/stats 2>/dev/null && break; sleep 0.1; done
         ip link set eth0 down; ip link set eth0 up; ip route add default via $ROUTER
         for try in $(seq 600); do ss -Hltn 'sport = 445' | grep -q . && break; sleep 0.1; done
         ss -Hltn 'sport = 445' | grep -q . || { echo 'ksmbd does not listen' >&2; false; }",

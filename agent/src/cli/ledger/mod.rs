@@ -1,0 +1,193 @@
+//! `homeport ledger`: what an outsider can do with a ledger's files. None of it needs an agent, a network or rights
+//! beyond reading.
+
+mod check_proof;
+mod cosign;
+mod export;
+mod key;
+mod prove;
+mod show;
+mod verify;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use anyhow::{Context as _, anyhow};
+use clap::Subcommand;
+
+use crate::{
+    exit::{Exit, Failure},
+    ledger::audit::{
+        Reader,
+        note::{Checkpoint, Key, MAX_NOTE_BYTES, Signed},
+        policy::Policy,
+        reader::{CHECKPOINT, PUBLIC_KEY},
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print origin, public key and head of a ledger
+    Key(key::Args),
+    /// Check everything about a ledger or a bundle of evidence that can be checked offline
+    Verify(verify::Args),
+    /// Print entries, without verifying them
+    Show(show::Args),
+    /// Make a proof (C2SP tlog-proof) that an entry is in the ledger
+    Prove(prove::Args),
+    /// Check such a proof; needs nothing but the file and the key
+    CheckProof(check_proof::Args),
+    /// Write a bundle of evidence for a period, for an auditor
+    Export(export::Args),
+    /// Offer the checkpoint to a witness now, and keep its signature
+    Cosign(cosign::Args),
+}
+
+pub(super) fn run(args: Args) -> Result<Exit, Failure> {
+    match args.command {
+        Command::Key(args) => key::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Show(args) => show::run(args),
+        Command::Prove(args) => prove::run(args),
+        Command::CheckProof(args) => check_proof::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Cosign(args) => cosign::run(args),
+    }
+}
+
+/// By which key a ledger has to be signed.
+#[derive(Debug, clap::Args)]
+struct KeyArgs {
+    /// Public key (verifier key) by which it has to be signed
+    #[arg(long, value_name = "VKEY")]
+    key: Vec<String>,
+    /// File with such keys, one per line
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    fn keys(&self) -> Result<Vec<Key>, Failure> {
+        let mut texts = self.key.clone();
+        if let Some(path) = &self.key_file {
+            let text = read(path)?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            texts.extend(lines.map(str::to_owned));
+        }
+        texts
+            .iter()
+            .map(|text| Key::parse(text).map_err(|fault| unusable(anyhow!("{text:?} is no key: {fault}"))))
+            .collect()
+    }
+}
+
+/// A witness policy (C2SP tlog-policy).
+fn policy(path: &Path) -> Result<Policy, Failure> {
+    Policy::parse(&read(path)?).map_err(|fault| unusable(anyhow!("{}: {fault}", path.display())))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).with_context(|| path.display().to_string()).map_err(unusable)
+}
+
+fn unusable(error: anyhow::Error) -> Failure {
+    Failure::new(Exit::Unusable, error)
+}
+
+/// Opens a directory that something is to be read from.
+fn open(directory: &Path) -> Result<Reader, Failure> {
+    Reader::open(directory).map_err(|error| unusable(error.into()))
+}
+
+/// The head, if it is signed by a key that was given; by the ledger's own when none was.
+fn head(reader: &Reader, keys: &[Key]) -> Result<Checkpoint, Failure> {
+    let checkpoint =
+        reader.file(CHECKPOINT, MAX_NOTE_BYTES as u64).map_err(|error| unusable(error.into()))?;
+    let checkpoint =
+        Checkpoint::parse(&checkpoint).map_err(|fault| unusable(anyhow!("{CHECKPOINT}: {fault}")))?;
+    let own;
+    let keys = if keys.is_empty() {
+        own = [own_key(reader)?];
+        &own
+    } else {
+        keys
+    };
+    let is_signed =
+        |key: &Key| key.name() == checkpoint.origin && matches!(checkpoint.by(key), Signed::Valid(_));
+    if !keys.iter().any(is_signed) {
+        let error = anyhow!("{CHECKPOINT} has no valid signature by the key of {}", checkpoint.origin);
+        return Err(Failure::new(Exit::NotProven, error));
+    }
+    Ok(checkpoint)
+}
+
+fn own_key(reader: &Reader) -> Result<Key, Failure> {
+    let text = reader.file(PUBLIC_KEY, MAX_NOTE_BYTES as u64).map_err(|error| unusable(error.into()))?;
+    Key::parse(&String::from_utf8_lossy(&text)).map_err(|fault| unusable(anyhow!("{PUBLIC_KEY}: {fault}")))
+}
+
+/// A place in a ledger, as an index or as a time.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    Index(u64),
+    /// Milliseconds since 1970.
+    Time(i64),
+}
+
+impl FromStr for Bound {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self, anyhow::Error> {
+        if let Ok(index) = text.parse() {
+            return Ok(Self::Index(index));
+        }
+        let time: jiff::Timestamp =
+            text.parse().map_err(|_| anyhow!("neither an index nor a time such as 2026-11-22T00:00:00Z"))?;
+        Ok(Self::Time(time.as_millisecond()))
+    }
+}
+
+/// When a record was made, in milliseconds since 1970.
+fn logged_time(entry: &[u8]) -> Option<i64> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        metadata: Metadata,
+    }
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        logged_time: i64,
+    }
+    serde_json::from_slice::<Line>(entry).ok().map(|line| line.metadata.logged_time)
+}
+
+/// Whether an entry lies between two bounds; the upper one is not included.
+fn is_between(index: u64, entry: &[u8], from: Option<Bound>, to: Option<Bound>) -> bool {
+    let is_before = |bound: Bound| match bound {
+        Bound::Index(bound) => index < bound,
+        Bound::Time(bound) => logged_time(entry).is_some_and(|time| time < bound),
+    };
+    from.is_none_or(|from| !is_before(from)) && to.is_none_or(is_before)
+}
+
+/// The indexes that can lie between two bounds: all, for times.
+fn candidates(reader: &Reader, size: u64, from: Option<Bound>, to: Option<Bound>) -> std::ops::Range<u64> {
+    let kept = reader.kept();
+    let start = match from {
+        Some(Bound::Index(index)) => index.max(kept.start),
+        _ => kept.start,
+    };
+    let end = match to {
+        Some(Bound::Index(index)) => index.min(size),
+        _ => size,
+    };
+    start..end.min(kept.end).max(start)
+}
