@@ -65,7 +65,7 @@ const ASNS: &str = "list of numbers, or \"AS64500\"";
 const MEANING: &str = "`alert`, `treat-as-denied` or `approve`";
 const TIME: &str = "time with offset (RFC 3339)";
 const NONE: &str = "none";
-const FORMATS: &str = "`ocsf`";
+const FORMATS: &str = "`ocsf`, `ecs` or `cloudevents`";
 
 fn meanings() -> Meanings {
     Meanings::default()
