@@ -17,7 +17,7 @@ const ALGORITHM: u8 = 1;
 
 /// What becomes of the file of a key.
 pub(crate) enum Loaded {
-    Key(Key),
+    Key(Box<Key>),
     /// There is none.
     Absent,
     /// It cannot be used.
@@ -44,7 +44,7 @@ impl Key {
     /// When the disk fails.
     pub(crate) fn load<D: Disk>(disk: &D, path: &Path) -> io::Result<Loaded> {
         let Some(bytes) = if_there(disk.read(path))? else { return Ok(Loaded::Absent) };
-        Ok(Self::parse(&bytes).map_or(Loaded::Damaged, Loaded::Key))
+        Ok(Self::parse(&bytes).map_or(Loaded::Damaged, |key| Loaded::Key(Box::new(key))))
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {

@@ -116,7 +116,7 @@ struct Opening<D> {
 impl<D: Disk> Opening<D> {
     fn look(&self, origin: &str, found: &mut Found) -> io::Result<(Key, Tree)> {
         let key = match Key::load(&self.disk, &self.directory.join("key"))? {
-            Loaded::Key(key) => key,
+            Loaded::Key(key) => *key,
             Loaded::Absent if !self.has_traces()? => {
                 let origin = self.anew(origin)?;
                 return Ok((Key::create(&self.disk, &self.directory, &origin)?, Tree::empty(&origin)));
@@ -308,7 +308,7 @@ impl<D: Disk> Opening<D> {
                     candidates.push(source.iter().map(|entry| record_hash(entry.as_bytes())).collect());
                 }
             } else {
-                candidates.extend(self.from_below(level, number * WIDTH, width)?);
+                candidates.extend(self.computed(level, number * WIDTH, width)?);
             }
             candidates.dedup();
             if width == 0 {
@@ -333,7 +333,7 @@ impl<D: Disk> Opening<D> {
     }
 
     /// Hashes of a level, computed from the full tiles of the level below.
-    fn from_below(&self, level: u8, start: u64, width: usize) -> io::Result<Option<Vec<Hash>>> {
+    fn computed(&self, level: u8, start: u64, width: usize) -> io::Result<Option<Vec<Hash>>> {
         let mut hashes = Vec::new();
         for number in start..start + width as u64 {
             let tile = self.directory.join(path::hashes(level - 1, number, WIDTH));

@@ -51,8 +51,11 @@ pub struct Status {
 #[derive(Debug)]
 pub struct Ledger {
     shared: Arc<Shared>,
-    cache: Mutex<Option<(u64, Arc<[Arc<str>]>)>>,
+    cache: Mutex<Option<(u64, Bundle)>>,
 }
+
+/// The entries of a full bundle.
+type Bundle = Arc<[Arc<str>]>;
 
 impl Clone for Ledger {
     fn clone(&self) -> Self {
@@ -76,14 +79,14 @@ impl Ledger {
     }
 
     /// The entries of a full bundle, which are those that were signed.
-    fn bundle(&self, number: u64) -> io::Result<Arc<[Arc<str>]>> {
+    fn bundle(&self, number: u64) -> io::Result<Bundle> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, entries)) = &*cache
             && *known == number
         {
             return Ok(Arc::clone(entries));
         }
-        let entries: Arc<[Arc<str>]> = self.shared.read_bundle(number)?.into();
+        let entries: Bundle = self.shared.read_bundle(number)?.into();
         *cache = Some((number, Arc::clone(&entries)));
         Ok(entries)
     }

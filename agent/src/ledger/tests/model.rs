@@ -25,7 +25,6 @@ const NOW: WallTime = WallTime(1_700_000_000_000_000_000);
 
 /// A ledger on the fake disk.
 pub(super) struct Lab {
-    pub(super) fake: Fake,
     pub(super) store: Store<Fake>,
     pub(super) ledger: Ledger,
     pub(super) found: Found,
@@ -38,7 +37,7 @@ impl Lab {
         let ledger = Ledger::new(Arc::clone(&shared));
         let copies = COPIES.map(Into::into).to_vec();
         let (store, found) = open(fake.clone(), copies, "homeport/h1", shared, NOW)?;
-        Ok(Self { fake: fake.clone(), store, ledger, found })
+        Ok(Self { store, ledger, found })
     }
 
     pub(super) fn append(&mut self, entries: &[Arc<str>]) -> std::io::Result<()> {
