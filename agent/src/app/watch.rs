@@ -85,7 +85,7 @@ impl App {
                     if self.edges.iter().any(|(_, edge)| edge.name == *interface) {
                         continue;
                     }
-                    self.findings.interface_gone(interface).into_iter().next()
+                    self.findings.interface_gone(interface)
                 }
                 (Subject::Detached { .. } | Subject::Unpinned { .. }, Some(attachment)) => {
                     if attachment.condition != Condition::Attached {
