@@ -138,6 +138,7 @@ fn screenshots() -> Result<()> {
                 let wide = browser.evaluate("document.documentElement.scrollWidth <= innerWidth")?;
                 ensure!(wide == true, "the page is wider than {width} pixels");
                 if scale == Scale::Violation {
+                    browser.eventually("document.querySelector('.episode') !== null")?;
                     browser.evaluate("document.querySelector('.episode').click()")?;
                     browser.eventually("document.querySelector('.details dl') !== null")?;
                 }

@@ -13,7 +13,6 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use homeport::{config::PageTls, page::MAX_CONNECTIONS};
 use homeport_tests::{
-    lab::output,
     page::fixture::{Fixture, Scale},
     patience::patient,
 };
@@ -307,7 +306,9 @@ fn over_tls_it_answers_those_who_know_its_certificate() -> Result<()> {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--cacert"]).arg(path("certificate"));
     curl.args(["--header", &format!("Authorization: Bearer {TOKEN}"), &url]);
-    let view: Value = serde_json::from_str(&output(&mut curl)?)?;
+    let answer = curl.output()?;
+    ensure!(answer.status.success(), "curl: {}", String::from_utf8_lossy(&answer.stderr));
+    let view: Value = serde_json::from_slice(&answer.stdout)?;
     ensure!(view["host"] == "storage-1", "{view:#}");
     let answer = exchange(fixture.address(), &request("GET", "/", ""))?;
     ensure!(status(&answer).is_none(), "no answer without TLS expected:\n{answer}");
