@@ -76,11 +76,9 @@ impl Memory {
             inner.since = Some(inner.since.map_or(time, |since| since.min(time)));
         }
         match record.get("class_uid").and_then(Value::as_u64) {
-            Some(2004) => {
-                if inner.episodes.take(&record, index) {
-                    let revision = inner.episodes.revision();
-                    self.changes.send_modify(|changes| changes.episodes = revision);
-                }
+            Some(2004) if inner.episodes.take(&record, index) => {
+                let revision = inner.episodes.revision();
+                self.changes.send_modify(|changes| changes.episodes = revision);
             }
             Some(4001) => {
                 inner.history.count(&record);

@@ -81,8 +81,8 @@ impl Guard {
             .any(|(name, value)| name == self.cookie() && token.accepts_session(value))
     }
 
-    fn check(&self, request: &Request) -> Result<(), Response> {
-        let refuse = |status: StatusCode, text: &'static str| Err((status, text).into_response());
+    fn check(&self, request: &Request) -> Result<(), Box<Response>> {
+        let refuse = |status: StatusCode, text: &'static str| Err(Box::new((status, text).into_response()));
         let headers = request.headers();
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let path = request.uri().path();
@@ -103,7 +103,8 @@ impl Guard {
         if !matches!(*request.method(), Method::GET | Method::HEAD) && !is_post {
             let allow = if is_session { "GET, HEAD, POST" } else { "GET, HEAD" };
             let text = "the status page is read only\n";
-            return Err((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)], text).into_response());
+            let response = (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)], text).into_response();
+            return Err(Box::new(response));
         }
         let length = text(header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         if length > MAX_BODY_BYTES as u64 {
@@ -125,10 +126,10 @@ impl Guard {
             return Ok(());
         }
         if path == "/" && !headers.contains_key(header::AUTHORIZATION) {
-            return Err((StatusCode::SEE_OTHER, [(header::LOCATION, "/login")]).into_response());
+            return Err(Box::new((StatusCode::SEE_OTHER, [(header::LOCATION, "/login")]).into_response()));
         }
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"homeport\"")];
-        Err((StatusCode::UNAUTHORIZED, challenge, "a token is needed\n").into_response())
+        Err(Box::new((StatusCode::UNAUTHORIZED, challenge, "a token is needed\n").into_response()))
     }
 }
 
@@ -136,7 +137,7 @@ impl Guard {
 pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let mut response = match guard.check(&request) {
         Ok(()) => next.run(request).await,
-        Err(response) => response,
+        Err(response) => *response,
     };
     let headers = response.headers_mut();
     for (name, value) in HEADERS {

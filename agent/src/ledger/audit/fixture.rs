@@ -36,16 +36,16 @@ pub struct ReferenceLedger {
 impl ReferenceLedger {
     /// A ledger without entries, and a key made from the origin.
     pub fn new(directory: &Path, origin: &str) -> Self {
-        fs::create_dir_all(directory).unwrap();
+        fs::create_dir_all(directory).expect("made for this test");
         let mut random = Seeded(
             origin.bytes().fold(1u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte))),
         );
         let (private, key) = signed_note::generate_key(&mut random, origin);
-        fs::write(directory.join("key.pub"), format!("{key}\n")).unwrap();
+        fs::write(directory.join("key.pub"), format!("{key}\n")).expect("made for this test");
         Self {
             directory: directory.to_owned(),
             origin: origin.to_owned(),
-            signer: StandardSigner::new(&private).unwrap(),
+            signer: StandardSigner::new(&private).expect("made for this test"),
             key,
             stored: Stored::default(),
             size: 0,
@@ -61,9 +61,9 @@ impl ReferenceLedger {
 
     /// Appends an entry; [`Self::publish`] signs for it.
     pub fn append(&mut self, entry: &[u8]) {
-        let hashes = tlog_tiles::stored_hashes(self.size, entry, &self.stored).unwrap();
+        let hashes = tlog_tiles::stored_hashes(self.size, entry, &self.stored).expect("made for this test");
         self.stored.0.extend(hashes);
-        self.bundle.extend_from_slice(&u16::try_from(entry.len()).unwrap().to_be_bytes());
+        self.bundle.extend_from_slice(&u16::try_from(entry.len()).expect("made for this test").to_be_bytes());
         self.bundle.extend_from_slice(entry);
         self.size += 1;
         if self.size.is_multiple_of(256) {
@@ -75,7 +75,7 @@ impl ReferenceLedger {
     /// Writes the tiles since the last time and a checkpoint.
     pub fn publish(&mut self) {
         for tile in Tile::new_tiles(8, self.published, self.size) {
-            let bytes = tile.read_data(&self.stored).unwrap();
+            let bytes = tile.read_data(&self.stored).expect("made for this test");
             self.write(&path(&tile.level().to_string(), tile.level_index(), tile.width()), &bytes);
         }
         if !self.bundle.is_empty() {
@@ -87,17 +87,17 @@ impl ReferenceLedger {
 
     /// The signed head.
     pub fn checkpoint(&self) -> Vec<u8> {
-        let root = tlog_tiles::tree_hash(self.size, &self.stored).unwrap();
-        let text = Checkpoint::new(&self.origin, self.size, root, "").unwrap().to_bytes();
-        let mut note = Note::new(&text, &[]).unwrap();
-        note.add_sigs(&[&self.signer]).unwrap();
+        let root = tlog_tiles::tree_hash(self.size, &self.stored).expect("made for this test");
+        let text = Checkpoint::new(&self.origin, self.size, root, "").expect("made for this test").to_bytes();
+        let mut note = Note::new(&text, &[]).expect("made for this test");
+        note.add_sigs(&[&self.signer]).expect("made for this test");
         note.to_bytes()
     }
 
     fn write(&self, path: &str, bytes: &[u8]) {
         let path = self.directory.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
+        fs::create_dir_all(path.parent().expect("made for this test")).expect("made for this test");
+        fs::write(path, bytes).expect("made for this test");
     }
 }
 

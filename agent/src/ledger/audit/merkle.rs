@@ -263,7 +263,8 @@ mod tests {
         fn of(size: u64) -> Self {
             let mut stored = Self(Vec::new());
             for index in 0..size {
-                let hashes = tlog_tiles::stored_hashes(index, &index.to_be_bytes(), &stored).unwrap();
+                let hashes = tlog_tiles::stored_hashes(index, &index.to_be_bytes(), &stored)
+                    .expect("made for this test");
                 stored.0.extend(hashes);
             }
             stored
@@ -290,18 +291,18 @@ mod tests {
         #[test]
         fn proofs_are_those_of_another_implementation(size in 1u64..600, a in any::<u64>(), b in any::<u64>()) {
             let (mut ours, theirs) = (Leaves::of(size), Stored::of(size));
-            let their_root = tlog_tiles::tree_hash(size, &theirs).unwrap();
-            prop_assert_eq!(root(&mut ours, size).unwrap().0, their_root.0);
+            let their_root = tlog_tiles::tree_hash(size, &theirs).expect("made for this test");
+            prop_assert_eq!(root(&mut ours, size).expect("made for this test").0, their_root.0);
 
             let index = a % size;
-            let proof = prove_inclusion(&mut ours, index, size).unwrap();
-            let their_proof = tlog_tiles::prove_record(size, index, &theirs).unwrap();
+            let proof = prove_inclusion(&mut ours, index, size).expect("made for this test");
+            let their_proof = tlog_tiles::prove_record(size, index, &theirs).expect("made for this test");
             prop_assert_eq!(proof.iter().map(|hash| hash.0).collect::<Vec<_>>(), bytes(&their_proof));
             prop_assert!(is_included(&proof, index, ours.0[index as usize], size, ours.root(size)));
 
             let old = 1 + b % size;
-            let proof = prove_consistency(&mut ours, old, size).unwrap();
-            let their_proof = tlog_tiles::prove_tree(size, old, &theirs).unwrap();
+            let proof = prove_consistency(&mut ours, old, size).expect("made for this test");
+            let their_proof = tlog_tiles::prove_tree(size, old, &theirs).expect("made for this test");
             prop_assert_eq!(proof.iter().map(|hash| hash.0).collect::<Vec<_>>(), bytes(&their_proof));
             prop_assert!(is_consistent(&proof, old, ours.root(old), size, ours.root(size)));
         }
@@ -312,7 +313,7 @@ mod tests {
             let index = a % size;
             let leaf = tree.0[index as usize];
             let whole = tree.root(size);
-            let proof = prove_inclusion(&mut tree, index, size).unwrap();
+            let proof = prove_inclusion(&mut tree, index, size).expect("made for this test");
             let mut other = proof.clone();
             other[at % proof.len()].0[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(!is_included(&other, index, leaf, size, whole));
@@ -321,7 +322,7 @@ mod tests {
             prop_assert!(!is_included(&[proof.as_slice(), &[leaf]].concat(), index, leaf, size, whole));
 
             let old = 1 + a % (size - 1);
-            let proof = prove_consistency(&mut tree, old, size).unwrap();
+            let proof = prove_consistency(&mut tree, old, size).expect("made for this test");
             let mut forged = tree.root(old);
             forged.0[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(!is_consistent(&proof, old, forged, size, whole));

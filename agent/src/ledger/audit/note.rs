@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_specification_is_read_and_written_back() {
-        let checkpoint = Checkpoint::parse(EXAMPLE.as_bytes()).unwrap();
+        let checkpoint = Checkpoint::parse(EXAMPLE.as_bytes()).expect("made for this test");
         assert_eq!(
             (checkpoint.origin.as_str(), checkpoint.size),
             ("example.com/behind-the-sofa", 20_852_163)
@@ -381,14 +381,14 @@ mod tests {
     #[test]
     fn the_example_of_signed_notes_is_by_its_key_and_no_other() {
         let key = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
-        let parsed = Key::parse(key).unwrap();
+        let parsed = Key::parse(key).expect("made for this test");
         assert_eq!(parsed.to_string(), key);
         let text = "If you think cryptography is the answer to your problem,\n\
                     then you don't know what your problem is.\n";
         let line = SignatureLine::parse(
             "\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=",
         )
-        .unwrap();
+        .expect("made for this test");
         assert_eq!(parsed.judge(text, &line.bytes), Some(0));
         assert_eq!(parsed.judge(&text.replace("answer", "Answer"), &line.bytes), None);
     }
@@ -405,15 +405,17 @@ mod tests {
 
     #[test]
     fn a_cosignature_is_valid_for_its_text_and_time_only() {
-        let cosigner = Cosigner::new("witness.example/w1", &[7; 32]).unwrap();
-        let again = Cosigner::parse(&cosigner.to_text()).unwrap();
+        let cosigner = Cosigner::new("witness.example/w1", &[7; 32]).expect("made for this test");
+        let again = Cosigner::parse(&cosigner.to_text()).expect("made for this test");
         assert_eq!(again.key(), cosigner.key());
-        let key = Key::parse(&cosigner.key().to_string()).unwrap();
-        let mut checkpoint = Checkpoint::parse(EXAMPLE.as_bytes()).unwrap();
+        let key = Key::parse(&cosigner.key().to_string()).expect("made for this test");
+        let mut checkpoint = Checkpoint::parse(EXAMPLE.as_bytes()).expect("made for this test");
         assert_eq!(checkpoint.by(&key), Signed::Absent);
         let line = cosigner.cosign(&checkpoint.text, 1_679_315_147);
-        checkpoint.signatures.push(SignatureLine::parse(line.to_string().trim_end()).unwrap());
-        let mut read = Checkpoint::parse(checkpoint.to_note().as_bytes()).unwrap();
+        checkpoint
+            .signatures
+            .push(SignatureLine::parse(line.to_string().trim_end()).expect("made for this test"));
+        let mut read = Checkpoint::parse(checkpoint.to_note().as_bytes()).expect("made for this test");
         assert_eq!(read.by(&key), Signed::Valid(1_679_315_147));
         read.signatures[1].bytes[7] ^= 1;
         assert_eq!(read.by(&key), Signed::Invalid);

@@ -199,7 +199,7 @@ mod tests {
     use crate::ledger::audit::note::Cosigner;
 
     fn cosigner(number: u8) -> Cosigner {
-        Cosigner::new(&format!("witness.example/w{number}"), &[number; 32]).unwrap()
+        Cosigner::new(&format!("witness.example/w{number}"), &[number; 32]).expect("made for this test")
     }
 
     fn policy(groups: &str) -> String {
@@ -213,7 +213,7 @@ mod tests {
     fn seen_by(numbers: &[u8]) -> Checkpoint {
         let note =
             "log.example\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n\u{2014} log.example AAAAAAE=\n";
-        let mut checkpoint = Checkpoint::parse(note.as_bytes()).unwrap();
+        let mut checkpoint = Checkpoint::parse(note.as_bytes()).expect("made for this test");
         for number in numbers {
             checkpoint.signatures.push(cosigner(*number).cosign(&checkpoint.text, 1000 + u64::from(*number)));
         }
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_quorum_counts_groups_and_witnesses() {
         let text = policy("group two 2 w1 w2\ngroup both all two w3\nquorum both\n");
-        let policy = Policy::parse(&text).unwrap();
+        let policy = Policy::parse(&text).expect("made for this test");
         for (numbers, quorum) in [(&[1, 2, 3][..], true), (&[1, 2], false), (&[1, 3], false), (&[], false)] {
             let seen = policy.judge(&seen_by(numbers));
             assert_eq!(seen.quorum, quorum, "{numbers:?}");
@@ -233,13 +233,13 @@ mod tests {
 
     #[test]
     fn no_quorum_asks_for_nobody() {
-        let policy = Policy::parse("quorum none\n").unwrap();
+        let policy = Policy::parse("quorum none\n").expect("made for this test");
         assert!(policy.asks_for_none() && policy.judge(&seen_by(&[])).quorum);
     }
 
     #[test]
     fn a_signature_under_a_borrowed_name_is_told() {
-        let policy = Policy::parse(&policy("quorum w1\n")).unwrap();
+        let policy = Policy::parse(&policy("quorum w1\n")).expect("made for this test");
         let mut checkpoint = seen_by(&[1]);
         checkpoint.text = checkpoint.text.replace("\n1\n", "\n2\n");
         let seen = policy.judge(&checkpoint);

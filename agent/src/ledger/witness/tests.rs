@@ -37,15 +37,21 @@ fn grow(ledger: &mut ReferenceLedger, size: u64) {
 }
 
 fn witness(state: &Path, log: &str) -> Witness {
-    let memory = Memory::open(state).unwrap();
-    Witness::new(key(state, NAME).unwrap(), [Key::parse(log).unwrap()], memory)
+    let memory = Memory::open(state).expect("made for this test");
+    Witness::new(
+        key(state, NAME).expect("made for this test"),
+        [Key::parse(log).expect("made for this test")],
+        memory,
+    )
 }
 
 /// The request from `old` entries to what is published.
 fn request(directory: &Path, old: u64) -> Request {
-    let reader = Reader::open(directory).unwrap();
-    let checkpoint = Checkpoint::parse(&fs::read(directory.join("checkpoint")).unwrap()).unwrap();
-    let proof = prove_consistency(&mut Tree::new(&reader, checkpoint.size), old, checkpoint.size).unwrap();
+    let reader = Reader::open(directory).expect("made for this test");
+    let checkpoint = Checkpoint::parse(&fs::read(directory.join("checkpoint")).expect("made for this test"))
+        .expect("made for this test");
+    let proof = prove_consistency(&mut Tree::new(&reader, checkpoint.size), old, checkpoint.size)
+        .expect("made for this test");
     Request { old, proof, checkpoint }
 }
 
@@ -55,7 +61,8 @@ fn ask(witness: &Witness, request: &Request) -> Answer {
 
 #[test]
 fn a_witness_answers_as_the_specification_says() {
-    let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (directory, state) =
+        (tempfile::tempdir().expect("made for this test"), tempfile::tempdir().expect("made for this test"));
     let mut log = ledger(directory.path(), &[300]);
     let witness = witness(state.path(), &log.key);
     let first = request(directory.path(), 0);
@@ -63,7 +70,8 @@ fn a_witness_answers_as_the_specification_says() {
     let Answer::Cosigned(lines) = ask(&witness, &first) else { panic!("not signed") };
     let mut head = first.checkpoint.clone();
     head.signatures.extend(lines.lines().filter_map(SignatureLine::parse));
-    let public = Key::parse(&fs::read_to_string(state.path().join("key.pub")).unwrap()).unwrap();
+    let public = Key::parse(&fs::read_to_string(state.path().join("key.pub")).expect("made for this test"))
+        .expect("made for this test");
     assert_eq!(head.by(&public), Signed::Valid(1_767_000_000));
 
     assert_eq!(ask(&witness, &first), Answer::Conflict(300), "it has seen these");
@@ -92,17 +100,18 @@ fn a_witness_answers_as_the_specification_says() {
 
 #[test]
 fn a_witness_remembers_after_a_restart_and_refuses_a_rollback() {
-    let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (directory, state) =
+        (tempfile::tempdir().expect("made for this test"), tempfile::tempdir().expect("made for this test"));
     let log = ledger(directory.path(), &[300]);
-    let before = key(state.path(), NAME).unwrap().to_text();
+    let before = key(state.path(), NAME).expect("made for this test").to_text();
     assert!(matches!(
         ask(&witness(state.path(), &log.key), &request(directory.path(), 0)),
         Answer::Cosigned(_)
     ));
     let again = witness(state.path(), &log.key);
-    assert_eq!(key(state.path(), NAME).unwrap().to_text(), before, "the key is the same");
+    assert_eq!(key(state.path(), NAME).expect("made for this test").to_text(), before, "the key is the same");
 
-    let old = tempfile::tempdir().unwrap();
+    let old = tempfile::tempdir().expect("made for this test");
     ledger(old.path(), &[200]);
     assert_eq!(ask(&again, &request(old.path(), 0)), Answer::Conflict(300));
     let mut claimed = request(old.path(), 200);
@@ -112,22 +121,31 @@ fn a_witness_remembers_after_a_restart_and_refuses_a_rollback() {
 
 #[test]
 fn a_witness_that_cannot_read_its_memory_does_not_start() {
-    let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (directory, state) =
+        (tempfile::tempdir().expect("made for this test"), tempfile::tempdir().expect("made for this test"));
     let log = ledger(directory.path(), &[3]);
     ask(&witness(state.path(), &log.key), &request(directory.path(), 0));
-    let file = fs::read_dir(state.path().join("logs")).unwrap().next().unwrap().unwrap().path();
-    fs::write(&file, "").unwrap();
-    assert!(Memory::open(state.path()).unwrap_err().to_string().contains("must not forget"));
-    fs::remove_file(&file).unwrap();
-    fs::write(file.with_extension("new"), "half").unwrap();
+    let file = fs::read_dir(state.path().join("logs"))
+        .expect("made for this test")
+        .next()
+        .expect("made for this test")
+        .expect("made for this test")
+        .path();
+    fs::write(&file, "").expect("made for this test");
+    assert!(Memory::open(state.path()).expect_err("refused").to_string().contains("must not forget"));
+    fs::remove_file(&file).expect("made for this test");
+    fs::write(file.with_extension("new"), "half").expect("made for this test");
     assert!(Memory::open(state.path()).is_ok(), "what was never renamed was never said");
-    assert!(key(state.path(), "another").unwrap_err().to_string().contains("not of another"));
+    assert!(key(state.path(), "another").expect_err("refused").to_string().contains("not of another"));
 }
 
 #[test]
 fn a_split_view_is_refused() {
-    let (directory, other, state) =
-        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (directory, other, state) = (
+        tempfile::tempdir().expect("made for this test"),
+        tempfile::tempdir().expect("made for this test"),
+        tempfile::tempdir().expect("made for this test"),
+    );
     let log = ledger(directory.path(), &[300]);
     let mut fork = ReferenceLedger::new(other.path(), ORIGIN);
     assert_eq!(fork.key, log.key);
@@ -147,7 +165,8 @@ fn a_split_view_is_refused() {
 
 #[test]
 fn of_requests_at_once_the_memory_never_goes_back() {
-    let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (directory, state) =
+        (tempfile::tempdir().expect("made for this test"), tempfile::tempdir().expect("made for this test"));
     let mut log = ledger(directory.path(), &[100]);
     let mut requests = Vec::new();
     for size in [100, 200, 300, 400, 500, 600] {
@@ -174,81 +193,89 @@ fn of_requests_at_once_the_memory_never_goes_back() {
         threads
             .into_iter()
             .flat_map(|thread| {
-                let signed = thread.join().unwrap();
+                let signed = thread.join().expect("made for this test");
                 assert!(signed.is_sorted(), "{signed:?}");
                 signed
             })
             .collect()
     });
-    let last = Memory::open(state.path()).unwrap().latest(ORIGIN).unwrap().size;
+    let last = Memory::open(state.path())
+        .expect("made for this test")
+        .latest(ORIGIN)
+        .expect("made for this test")
+        .size;
     assert_eq!(Some(&last), signed.iter().max());
 }
 
 /// A witness on loopback; it stops when the sender is dropped.
 async fn start(state: &Path, log: &str) -> (Configured, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
     let witness = Arc::new(witness(state, log));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("made for this test");
+    let url = format!("http://{}", listener.local_addr().expect("made for this test"));
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(async move {
         let stopped = async { drop(stopped.await) };
-        serve(witness, listener, stopped).await.unwrap();
+        serve(witness, listener, stopped).await.expect("made for this test");
     });
-    let key = Key::parse(&fs::read_to_string(state.join("key.pub")).unwrap()).unwrap();
+    let key = Key::parse(&fs::read_to_string(state.join("key.pub")).expect("made for this test"))
+        .expect("made for this test");
     (Configured { name: "w1".to_owned(), url, key }, stop, task)
 }
 
 #[tokio::test]
 async fn signatures_are_kept_beside_the_checkpoint() {
-    let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (directory, state) =
+        (tempfile::tempdir().expect("made for this test"), tempfile::tempdir().expect("made for this test"));
     let mut log = ledger(directory.path(), &[300]);
     let (configured, stop, task) = start(state.path(), &log.key).await;
-    let client = Client::new().unwrap();
-    assert_eq!(client.offer(directory.path(), &configured).await.unwrap().size, 300);
+    let client = Client::new().expect("made for this test");
+    assert_eq!(client.offer(directory.path(), &configured).await.expect("made for this test").size, 300);
     grow(&mut log, 1000);
-    assert_eq!(client.offer(directory.path(), &configured).await.unwrap().size, 1000);
-    let kept = Checkpoint::parse(&fs::read(directory.path().join(WITNESSED)).unwrap()).unwrap();
+    assert_eq!(client.offer(directory.path(), &configured).await.expect("made for this test").size, 1000);
+    let kept = Checkpoint::parse(&fs::read(directory.path().join(WITNESSED)).expect("made for this test"))
+        .expect("made for this test");
     assert_eq!(kept.size, 1000);
     assert!(matches!(kept.by(&configured.key), Signed::Valid(_)));
-    assert!(matches!(kept.by(&Key::parse(&log.key).unwrap()), Signed::Valid(_)));
+    assert!(matches!(kept.by(&Key::parse(&log.key).expect("made for this test")), Signed::Valid(_)));
 
     // What we knew of the witness is lost: it says itself how far it has come.
-    fs::remove_file(directory.path().join("witness/w1")).unwrap();
+    fs::remove_file(directory.path().join("witness/w1")).expect("made for this test");
     grow(&mut log, 1001);
-    assert_eq!(client.offer(directory.path(), &configured).await.unwrap().size, 1001);
+    assert_eq!(client.offer(directory.path(), &configured).await.expect("made for this test").size, 1001);
     drop(stop);
-    task.await.unwrap();
+    task.await.expect("made for this test");
     assert!(matches!(client.offer(directory.path(), &configured).await, Err(OfferError::Unreachable { .. })));
 }
 
 #[tokio::test]
 async fn a_ledger_that_went_back_or_was_rewritten_raises_an_alarm() {
-    let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (directory, state) =
+        (tempfile::tempdir().expect("made for this test"), tempfile::tempdir().expect("made for this test"));
     let log = ledger(directory.path(), &[300]);
     let (configured, _stop, _task) = start(state.path(), &log.key).await;
-    let client = Client::new().unwrap();
-    client.offer(directory.path(), &configured).await.unwrap();
+    let client = Client::new().expect("made for this test");
+    client.offer(directory.path(), &configured).await.expect("made for this test");
 
-    let old = tempfile::tempdir().unwrap();
+    let old = tempfile::tempdir().expect("made for this test");
     ledger(old.path(), &[200]);
-    let error = client.offer(old.path(), &configured).await.unwrap_err();
+    let error = client.offer(old.path(), &configured).await.expect_err("refused");
     assert!(matches!(error, OfferError::Rollback { theirs: 300, ours: 200 }) && error.is_alarm(), "{error}");
 
     for size in [300, 500] {
-        let other = tempfile::tempdir().unwrap();
+        let other = tempfile::tempdir().expect("made for this test");
         let mut fork = ReferenceLedger::new(other.path(), ORIGIN);
         for sequence in 1..=size {
             fork.append(record(sequence + 1).as_bytes());
         }
         fork.publish();
-        let error = client.offer(other.path(), &configured).await.unwrap_err();
+        let error = client.offer(other.path(), &configured).await.expect_err("refused");
         assert!(matches!(error, OfferError::SplitView { size: 300 }) && error.is_alarm(), "{size}: {error}");
     }
 
     // Another witness answers under this address: its signature is not what we asked for.
-    let stranger = tempfile::tempdir().unwrap();
+    let stranger = tempfile::tempdir().expect("made for this test");
     let (_, seed) = (stranger.path(), [9; 32]);
-    let forged = super::super::audit::note::Cosigner::new(NAME, &seed).unwrap();
+    let forged = super::super::audit::note::Cosigner::new(NAME, &seed).expect("made for this test");
     let wrong = Configured { key: forged.key().clone(), ..configured };
     assert!(matches!(client.offer(directory.path(), &wrong).await, Err(OfferError::Forged)));
 }
