@@ -57,7 +57,7 @@ fn scrape() -> Scrape {
             "program": "egress4", "hook": "cgroup_skb", "purpose": "counts", "state": "attached", "place": "/",
             "since": null, "reason": null,
         }],
-        "interfaces": [], "cgroup": {"path": "/sys/fs/cgroup", "descendants": null},
+        "interfaces": [], "attribution": {"socket": 872, "owned": 800, "unnamed": 72, "rest": 0}, "cgroup": {"path": "/sys/fs/cgroup", "descendants": null},
         "network_namespaces": {"watched": "own", "seen": 1, "outside": 0}, "losses": [],
         "fill": [{"what": "slots", "used": 2, "capacity": 100}],
         "databases": [{

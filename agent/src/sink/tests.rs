@@ -97,9 +97,11 @@ impl Source for Memory {
     }
 }
 
+type Answer = Box<dyn FnMut(&[Entry]) -> Outcome + Send>;
+
 /// What was asked, and what it answers.
 struct Receiver {
-    answer: Box<dyn FnMut(&[Entry]) -> Outcome + Send>,
+    answer: Answer,
     /// How long it takes.
     takes: Duration,
     log: Arc<Log>,
@@ -423,7 +425,8 @@ async fn a_sink_goes_on_where_it_was_and_told_to_drain_delivers_what_there_is() 
 /// Each way in which a cursor can be worth nothing, and what follows.
 #[tokio::test(start_paused = true)]
 async fn a_cursor_that_is_worth_nothing_repeats_and_never_loses() {
-    let cases: [(&str, fn(&Path)); 6] = [
+    type Case = (&'static str, fn(&Path));
+    let cases: [Case; 6] = [
         ("missing", |path| std::fs::remove_file(path).expect("removed")),
         ("empty", |path| std::fs::write(path, "").expect("written")),
         ("cut", |path| {

@@ -35,11 +35,14 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
 }
 
+/// What a body means: a status.
+type Judge = fn(&[u8]) -> u16;
+
 #[derive(Default)]
 struct State {
     script: Mutex<VecDeque<Answer>>,
     /// For requests beyond the script: what a body means.
-    judge: Mutex<Option<fn(&[u8]) -> u16>>,
+    judge: Mutex<Option<Judge>>,
     requests: Mutex<Vec<Request>>,
     is_over: AtomicBool,
 }
