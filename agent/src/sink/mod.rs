@@ -20,7 +20,7 @@
 //! | [`deliver`] | what a kind has to do |
 //! | `jsonl`, `webhook`, `alertmanager`, `otlp`, `syslog` | kinds |
 //! | `appetite` | how much a slow receiver is given at once |
-//! | [`format`] | what a record looks like there |
+//! | [`mod@format`] | what a record looks like there |
 //! | [`http`], [`tls`], [`secret`] | how receivers are spoken to |
 //!
 //! All sinks share one thread of their own, and a pool of threads for what blocks: nothing that a receiver does

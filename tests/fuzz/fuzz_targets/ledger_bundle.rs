@@ -15,7 +15,9 @@ fuzz_target!(|bytes: &[u8]| {
             }
             assert_eq!(again, bytes);
         }
-        Err(torn) => assert!(bundle(&bytes[..torn.offset]).is_ok_and(|entries| entries.len() == torn.entries)),
+        Err(torn) => {
+            assert!(bundle(&bytes[..torn.offset]).is_ok_and(|entries| entries.len() == torn.entries))
+        }
     }
     if let Some(hashes) = hashes(bytes) {
         assert_eq!(hashes.iter().flat_map(|hash| hash.0).collect::<Vec<_>>(), bytes);

@@ -21,6 +21,7 @@ use tokio::{
 
 /// What `build.rs` makes of the official files.
 #[expect(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+#[allow(rustdoc::invalid_html_tags, reason = "the official comments are no HTML")]
 pub mod messages {
     include!(concat!(env!("OUT_DIR"), "/otlp.rs"));
 }
