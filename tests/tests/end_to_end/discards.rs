@@ -51,6 +51,15 @@ fn coverage(scene: &Scene) -> Result<Value> {
     Ok(serde_json::from_slice(&command.output()?.stdout)?)
 }
 
+/// Both sides have been compared once: what did not leave before that is not told apart from what was on its way.
+fn until_compared(scene: &Scene) -> Result<()> {
+    eventually(PATIENCE, || {
+        let n_intervals = scene.agent.records()?.of_class(INTERVAL).count();
+        ensure!(n_intervals >= 4, "{n_intervals} intervals on record");
+        Ok(())
+    })
+}
+
 /// Exactly so much did not leave, of which so much was discarded; it is the subject of one finding.
 fn check(scene: &mut Scene, lost: u64, subject: &str) -> Result<Value> {
     let lost = i64::try_from(lost)?;
@@ -84,6 +93,7 @@ fn check(scene: &mut Scene, lost: u64, subject: &str) -> Result<Value> {
 #[test]
 fn datagrams_for_a_neighbour_that_never_answers_are_told_as_discarded() {
     scene(&settings(), |scene| {
+        until_compared(scene)?;
         scene.lab.shell(
             Host::Storage,
             "ip route replace default via 192.0.2.77; ip -6 route replace default via 2001:db8:0:2::77",
@@ -120,6 +130,7 @@ fn filter(scene: &Scene, verdict: &str) -> Result<bool> {
 #[test]
 fn datagrams_that_a_filter_at_the_interface_drops_are_told_as_discarded() {
     scene(&settings(), |scene| {
+        until_compared(scene)?;
         if !filter(scene, "drop")? {
             return Ok(());
         }
@@ -135,6 +146,7 @@ fn datagrams_that_a_filter_at_the_interface_drops_are_told_as_discarded() {
 #[test]
 fn datagrams_that_vanish_without_a_count_are_a_finding() {
     scene(&settings(), |scene| {
+        until_compared(scene)?;
         if !filter(scene, "fwd to lo")? {
             return Ok(());
         }
