@@ -103,7 +103,8 @@ struct Tree {
     edge: Edge,
     /// Entries of the open bundle, and those behind it that no checkpoint has signed.
     tail: Vec<Arc<str>>,
-    is_journal_whole: bool,
+    /// The journals hold the tail, each from its begin to its end, and can be appended to.
+    is_whole: bool,
 }
 
 struct Opening<D> {
@@ -222,7 +223,6 @@ impl<D: Disk> Opening<D> {
         let bytes = if_there(self.disk.read(&journal_path(&self.directory, bundle)))?;
         let is_there = bytes.is_some();
         let journal = journal::decode(&bytes.unwrap_or_default(), bundle);
-        let is_journal_whole = journal.torn_bytes == 0 && (is_there || width == 0);
         let mut sources = vec![journal.entries];
         sources.extend(self.bundles(bundle)?);
         let Some(edge) = self.edge(head, &sources)? else { return Ok(None) };
@@ -236,9 +236,6 @@ impl<D: Disk> Opening<D> {
             let Some(entry) = entries.find(is_right) else { return Ok(None) };
             tail.push(Arc::clone(entry));
         }
-        if !is_journal_whole && width > 0 {
-            found.repaired.push(format!("the journal of bundle {bundle}"));
-        }
         // What is durable and not signed: in the journal; in its tile, when the agent died between tile and
         // checkpoint; and in the journals of the bundles after it.
         let mut at =
@@ -251,19 +248,26 @@ impl<D: Disk> Opening<D> {
             at += journal::frame_bytes(entry);
             tail.push(Arc::clone(entry));
         }
+        // Otherwise the next entry would be appended where nobody looks for it: behind a header that is not there, or
+        // in the place of one that only the tile has.
+        let journal_entries = sources.first().map_or(&[][..], Vec::as_slice);
+        let mut is_whole =
+            if is_there { journal.is_whole && journal_entries == tail } else { tail.is_empty() };
+        if !is_whole && width > 0 {
+            found.repaired.push(format!("the journal of bundle {bundle}"));
+        }
         let mut next = bundle;
-        let mut is_whole = is_journal_whole;
         found.stranded = journal.stranded.iter().filter(|(begin, _)| *begin >= at).count() as u64;
         while tail.len() as u64 == (next + 1 - bundle) * WIDTH {
             next += 1;
             let Some(bytes) = if_there(self.disk.read(&journal_path(&self.directory, next)))? else { break };
             let journal = journal::decode(&bytes, next);
-            is_whole &= journal.torn_bytes == 0;
+            is_whole &= journal.is_whole;
             found.stranded += journal.stranded.len() as u64;
             tail.extend(journal.entries);
         }
         found.unsigned = tail.len() as u64 - width as u64;
-        Ok(Some(Tree { head: head.clone(), edge, tail, is_journal_whole: is_whole }))
+        Ok(Some(Tree { head: head.clone(), edge, tail, is_whole }))
     }
 
     /// What tiles say of the entries of a bundle: the longest first.
@@ -347,7 +351,7 @@ impl<D: Disk> Opening<D> {
     }
 
     fn store(self, key: Key, tree: Tree, found: &mut Found) -> io::Result<Store<D>> {
-        let Tree { head, edge, tail, is_journal_whole } = tree;
+        let Tree { head, edge, tail, is_whole } = tree;
         let verifier_key = key.verifier_key(&head.origin);
         let line = format!("{verifier_key}\n");
         let public = self.directory.join("key.pub");
@@ -385,7 +389,7 @@ impl<D: Disk> Opening<D> {
         state.status.size = store.edge.size();
         state.tail = tail.into();
         drop(state);
-        if is_journal_whole && found.stranded == 0 {
+        if is_whole && found.stranded == 0 {
             store.is_suspect = false;
         } else {
             store.keep_stranded(found)?;
@@ -398,7 +402,7 @@ impl<D: Disk> Opening<D> {
 impl Tree {
     fn empty(origin: &str) -> Self {
         let head = Head { origin: origin.to_owned(), size: 0, root: EMPTY_HASH };
-        Self { head, edge: Edge::default(), tail: Vec::new(), is_journal_whole: true }
+        Self { head, edge: Edge::default(), tail: Vec::new(), is_whole: true }
     }
 }
 
@@ -410,11 +414,14 @@ impl<D: Disk> Store<D> {
         }
         let quarantine = self.directory.join("quarantine");
         make_directories(&self.disk, &quarantine)?;
-        for bundle in self.journals.keys() {
-            let kept = quarantine.join(format!("open-{bundle}"));
-            if_there(self.disk.rename(&self.journal_path(*bundle), &kept))?;
+        // Also those that are too far behind to be gone on with: nobody else will look at them. Copies, because what
+        // could be put in its place is in these files alone until they are written anew.
+        let open = self.directory.join("open");
+        for name in self.disk.names(&open)? {
+            let bytes = self.disk.read(&open.join(&name))?;
+            self.replace(&quarantine.join(format!("open-{name}")), &bytes)?;
         }
-        self.disk.sync_directory(&quarantine)
+        Ok(())
     }
 
     /// Which entries are kept, how many bytes they take, and which are missing.
@@ -470,7 +477,9 @@ impl<D: Disk> Store<D> {
         }
         let open = self.directory.join("open");
         for name in self.disk.names(&open)? {
-            if !name.parse().is_ok_and(|bundle: u64| bundle >= size / WIDTH) {
+            // One before is signed. One further behind is of a batch that was refused: it would be believed once the
+            // bundles before it are full.
+            if !name.parse().is_ok_and(|bundle: u64| self.journals.contains_key(&bundle)) {
                 if_there(self.disk.remove(&open.join(name)))?;
             }
         }

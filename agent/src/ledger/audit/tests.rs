@@ -396,7 +396,10 @@ fn evidence_for_what_is_not_there_is_refused() {
     }
     fs::write(out.path().join("x"), "").expect("made for this test");
     assert!(
-        export(&reader, &checkpoint, 0..5, "", out.path()).expect_err("refused").to_string().contains("not empty")
+        export(&reader, &checkpoint, 0..5, "", out.path())
+            .expect_err("refused")
+            .to_string()
+            .contains("not empty")
     );
 }
 
