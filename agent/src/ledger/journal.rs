@@ -40,7 +40,7 @@ pub(crate) fn encode(bytes: &mut Vec<u8>, entry: &str, leaf: &Hash) {
 pub(crate) struct Decoded {
     /// Its entries, up to the first that does not check.
     pub(crate) entries: Vec<Arc<str>>,
-    /// More entries may be appended as it is: its header is there, and nothing is behind its entries.
+    /// Its header is there, and nothing is behind its entries.
     pub(crate) is_whole: bool,
     /// Entries that can be read behind one that cannot, with where they begin in the file: this is no torn end.
     pub(crate) stranded: Vec<(usize, Arc<str>)>,
@@ -120,7 +120,6 @@ mod tests {
         assert_eq!(decode(&whole, 8).entries.len(), 0, "of another bundle");
     }
 
-    /// What would be appended to it could not be read.
     #[test]
     fn a_file_with_a_damaged_header_is_not_whole_though_nothing_is_behind_it() {
         for at in 0..HEADER_BYTES {

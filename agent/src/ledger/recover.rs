@@ -7,7 +7,7 @@
 //! begun, under another origin, whose first entries say what happened.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -88,6 +88,7 @@ pub(crate) fn open<D: Disk>(
     let (key, tree) = opening.look(origin, &mut found)?;
     let mut store = opening.store(key, tree, &mut found)?;
     store.count(&mut found)?;
+    store.sync_directories()?;
     // Signed again at once: what was durable counts, and what was missing is there.
     store.publish(now)?;
     store.sweep()?;
@@ -103,8 +104,6 @@ struct Tree {
     edge: Edge,
     /// Entries of the open bundle, and those behind it that no checkpoint has signed.
     tail: Vec<Arc<str>>,
-    /// The journals hold the tail, each from its begin to its end, and can be appended to.
-    is_whole: bool,
 }
 
 struct Opening<D> {
@@ -221,7 +220,6 @@ impl<D: Disk> Opening<D> {
         let bundle = head.size / WIDTH;
         let width = count(head.size % WIDTH);
         let bytes = if_there(self.disk.read(&journal_path(&self.directory, bundle)))?;
-        let is_there = bytes.is_some();
         let journal = journal::decode(&bytes.unwrap_or_default(), bundle);
         let mut sources = vec![journal.entries];
         sources.extend(self.bundles(bundle)?);
@@ -248,12 +246,8 @@ impl<D: Disk> Opening<D> {
             at += journal::frame_bytes(entry);
             tail.push(Arc::clone(entry));
         }
-        // Otherwise the next entry would be appended where nobody looks for it: behind a header that is not there, or
-        // in the place of one that only the tile has.
         let journal_entries = sources.first().map_or(&[][..], Vec::as_slice);
-        let mut is_whole =
-            if is_there { journal.is_whole && journal_entries == tail } else { tail.is_empty() };
-        if !is_whole && width > 0 {
+        if width > 0 && !(journal.is_whole && journal_entries == tail) {
             found.repaired.push(format!("the journal of bundle {bundle}"));
         }
         let mut next = bundle;
@@ -262,12 +256,11 @@ impl<D: Disk> Opening<D> {
             next += 1;
             let Some(bytes) = if_there(self.disk.read(&journal_path(&self.directory, next)))? else { break };
             let journal = journal::decode(&bytes, next);
-            is_whole &= journal.is_whole;
             found.stranded += journal.stranded.len() as u64;
             tail.extend(journal.entries);
         }
         found.unsigned = tail.len() as u64 - width as u64;
-        Ok(Some(Tree { head: head.clone(), edge, tail, is_whole }))
+        Ok(Some(Tree { head: head.clone(), edge, tail }))
     }
 
     /// What tiles say of the entries of a bundle: the longest first.
@@ -351,7 +344,7 @@ impl<D: Disk> Opening<D> {
     }
 
     fn store(self, key: Key, tree: Tree, found: &mut Found) -> io::Result<Store<D>> {
-        let Tree { head, edge, tail, is_whole } = tree;
+        let Tree { head, edge, tail } = tree;
         let verifier_key = key.verifier_key(&head.origin);
         let line = format!("{verifier_key}\n");
         let public = self.directory.join("key.pub");
@@ -359,18 +352,12 @@ impl<D: Disk> Opening<D> {
             write_new(&self.disk, &self.directory, "key.pub", line.as_bytes())?;
         }
         let signed = count(head.size % WIDTH);
-        let mut journals = BTreeMap::new();
-        for bundle in head.size / WIDTH..=(head.size - signed as u64 + tail.len() as u64) / WIDTH {
-            if let Some(length) = if_there(self.disk.length(&journal_path(&self.directory, bundle)))? {
-                journals.insert(bundle, length);
-            }
-        }
         let mut store = Store {
             published: head.size,
             origin: head.origin,
             edge,
             full_tiles: Vec::new(),
-            journals,
+            journals: BTreeMap::new(),
             is_suspect: true,
             partials: Default::default(),
             disk: self.disk,
@@ -389,12 +376,12 @@ impl<D: Disk> Opening<D> {
         state.status.size = store.edge.size();
         state.tail = tail.into();
         drop(state);
-        if is_whole && found.stranded == 0 {
-            store.is_suspect = false;
-        } else {
-            store.keep_stranded(found)?;
-            store.write_journals_anew()?;
-        }
+        store.keep_stranded(found)?;
+        // No journal that another agent has begun is appended to. It may have no header, or fewer entries than a tile;
+        // what was refused may be in one further behind, to be believed once those before are full. And of an agent
+        // that was killed the kernel may have pages, and names, that are not on the disk: a later sync of the file
+        // says nothing about the name, nor about pages that could not be written before.
+        store.write_journals_anew()?;
         Ok(store)
     }
 }
@@ -402,7 +389,7 @@ impl<D: Disk> Opening<D> {
 impl Tree {
     fn empty(origin: &str) -> Self {
         let head = Head { origin: origin.to_owned(), size: 0, root: EMPTY_HASH };
-        Self { head, edge: Edge::default(), tail: Vec::new(), is_whole: true }
+        Self { head, edge: Edge::default(), tail: Vec::new() }
     }
 }
 
@@ -454,7 +441,33 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Removes partial tiles and journals that an agent before this one had no time to.
+    /// Makes the directories durable that tiles are going to be in. The agent before may have made them, and was killed
+    /// before it synced the one above.
+    fn sync_directories(&self) -> io::Result<()> {
+        let (start, end) = (self.shared.state().tail_start, self.edge.size());
+        let mut tiles = vec![path::entries(start / WIDTH, WIDTH), path::entries(end / WIDTH, WIDTH)];
+        for level in 0_u8..8 {
+            for size in [start, end] {
+                tiles.push(path::hashes(level, edge::shift(size, u32::from(level) + 1), WIDTH));
+            }
+        }
+        let mut directories = BTreeSet::new();
+        for tile in tiles {
+            let path = self.directory.join(tile);
+            let above = path.ancestors().skip(1).take_while(|above| above.starts_with(&self.directory));
+            directories.extend(above.map(Path::to_owned));
+        }
+        for directory in &directories {
+            if_there(self.disk.sync_directory(directory))?;
+        }
+        if let Some(above) = self.directory.parent().filter(|above| !above.as_os_str().is_empty()) {
+            // It may belong to somebody else, who does not let us read it.
+            let _ = self.disk.sync_directory(above);
+        }
+        Ok(())
+    }
+
+    /// Removes partial tiles that an agent before this one had no time to.
     fn sweep(&self) -> io::Result<()> {
         let size = self.edge.size();
         let mut fulls = vec![path::entries(size / WIDTH, WIDTH)];
@@ -474,14 +487,6 @@ impl<D: Disk> Store<D> {
             }
             // Only an empty one goes.
             let _ = self.disk.remove_directory(&directory);
-        }
-        let open = self.directory.join("open");
-        for name in self.disk.names(&open)? {
-            // One before is signed. One further behind is of a batch that was refused: it would be believed once the
-            // bundles before it are full.
-            if !name.parse().is_ok_and(|bundle: u64| self.journals.contains_key(&bundle)) {
-                if_there(self.disk.remove(&open.join(name)))?;
-            }
         }
         if_there(self.disk.remove(&self.directory.join(BESIDE)))?;
         Ok(())
