@@ -40,8 +40,8 @@ pub(crate) fn encode(bytes: &mut Vec<u8>, entry: &str, leaf: &Hash) {
 pub(crate) struct Decoded {
     /// Its entries, up to the first that does not check.
     pub(crate) entries: Vec<Arc<str>>,
-    /// Bytes behind them.
-    pub(crate) torn_bytes: usize,
+    /// Its header is there, and nothing is behind its entries.
+    pub(crate) is_whole: bool,
     /// Entries that can be read behind one that cannot, with where they begin in the file: this is no torn end.
     pub(crate) stranded: Vec<(usize, Arc<str>)>,
 }
@@ -54,22 +54,19 @@ pub(crate) fn frame_bytes(entry: &str) -> usize {
 /// Reads the file of a bundle. Nothing when it is not one.
 pub(crate) fn decode(bytes: &[u8], bundle: u64) -> Decoded {
     let mut decoded = Decoded::default();
-    let Some((head, mut rest)) = bytes.split_at_checked(HEADER_BYTES) else {
-        decoded.torn_bytes = bytes.len();
-        return decoded;
-    };
+    // Also an empty file: it was created, and the agent died before it wrote a header.
+    let Some((head, mut rest)) = bytes.split_at_checked(HEADER_BYTES) else { return decoded };
     let expected = header(bundle);
     if head == expected {
         while let Some((entry, after)) = frame(rest) {
             decoded.entries.push(entry);
             rest = after;
         }
+        decoded.is_whole = rest.is_empty();
     } else if head[..16] != expected[..16] && head[16..] != expected[16..] {
         // Half a header may be damaged; this is another file.
         rest = &[];
-        decoded.torn_bytes = bytes.len();
     }
-    decoded.torn_bytes += rest.len();
     while let Some((_, after)) = rest.split_first() {
         // Entries are JSON objects: this saves hashing at nearly every byte.
         let found = if rest.get(FRAME_BYTES) == Some(&b'{') { frame(rest) } else { None };
@@ -113,13 +110,24 @@ mod tests {
             let decoded = decode(&whole[..cut], 7);
             let kept = ends.iter().filter(|end| **end <= cut).count().saturating_sub(1);
             assert_eq!(decoded.entries.len(), kept, "cut at {cut}");
+            assert_eq!(decoded.is_whole, ends.contains(&cut), "cut at {cut}");
             assert!(decoded.stranded.is_empty());
         }
         let mut other = whole.clone();
         other[..24].copy_from_slice(&header(8));
         other[3] ^= 1;
-        assert_eq!(decode(&other, 7), Decoded { torn_bytes: other.len(), ..Decoded::default() });
+        assert_eq!(decode(&other, 7), Decoded::default());
         assert_eq!(decode(&whole, 8).entries.len(), 0, "of another bundle");
+    }
+
+    #[test]
+    fn a_file_with_a_damaged_header_is_not_whole_though_nothing_is_behind_it() {
+        for at in 0..HEADER_BYTES {
+            let mut bytes = header(7);
+            assert!(decode(&bytes, 7).is_whole);
+            bytes[at] ^= 1;
+            assert!(!decode(&bytes, 7).is_whole, "byte {at}");
+        }
     }
 
     #[test]

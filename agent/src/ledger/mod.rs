@@ -55,8 +55,9 @@
 //! The latest head that our key has signed, of the checkpoint and its copies, says what has to be there. Hashes of the
 //! right edge come from tiles, or from what is below them; entries of the open bundle from the journal or the partial
 //! tile: whatever leads to the signed root is right, and what is missing is written again. Then what the journals have
-//! beyond the head is appended, a torn end is cut, and a new checkpoint is signed. This reads a few hundred kilobytes,
-//! whatever the size of the ledger; old bundles are only looked for, and checked when they are read.
+//! beyond the head is appended, and a torn end is cut. The journals are written anew, for one that another agent has
+//! begun may be in the kernel's memory alone, and a new checkpoint is signed. This reads and writes a few hundred
+//! kilobytes, whatever the size of the ledger; old bundles are only looked for, and checked when they are read.
 //!
 //! Where nothing leads to the root (an old copy of the directory, a lost key, two copies damaged at once), going on would
 //! mean two histories under one name. The ledger is moved to `quarantine/` as it is, and another one is begun with the

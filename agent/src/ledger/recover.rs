@@ -7,7 +7,7 @@
 //! begun, under another origin, whose first entries say what happened.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -88,6 +88,7 @@ pub(crate) fn open<D: Disk>(
     let (key, tree) = opening.look(origin, &mut found)?;
     let mut store = opening.store(key, tree, &mut found)?;
     store.count(&mut found)?;
+    store.sync_directories()?;
     // Signed again at once: what was durable counts, and what was missing is there.
     store.publish(now)?;
     store.sweep()?;
@@ -103,7 +104,6 @@ struct Tree {
     edge: Edge,
     /// Entries of the open bundle, and those behind it that no checkpoint has signed.
     tail: Vec<Arc<str>>,
-    is_journal_whole: bool,
 }
 
 struct Opening<D> {
@@ -220,9 +220,7 @@ impl<D: Disk> Opening<D> {
         let bundle = head.size / WIDTH;
         let width = count(head.size % WIDTH);
         let bytes = if_there(self.disk.read(&journal_path(&self.directory, bundle)))?;
-        let is_there = bytes.is_some();
         let journal = journal::decode(&bytes.unwrap_or_default(), bundle);
-        let is_journal_whole = journal.torn_bytes == 0 && (is_there || width == 0);
         let mut sources = vec![journal.entries];
         sources.extend(self.bundles(bundle)?);
         let Some(edge) = self.edge(head, &sources)? else { return Ok(None) };
@@ -236,9 +234,6 @@ impl<D: Disk> Opening<D> {
             let Some(entry) = entries.find(is_right) else { return Ok(None) };
             tail.push(Arc::clone(entry));
         }
-        if !is_journal_whole && width > 0 {
-            found.repaired.push(format!("the journal of bundle {bundle}"));
-        }
         // What is durable and not signed: in the journal; in its tile, when the agent died between tile and
         // checkpoint; and in the journals of the bundles after it.
         let mut at =
@@ -251,19 +246,21 @@ impl<D: Disk> Opening<D> {
             at += journal::frame_bytes(entry);
             tail.push(Arc::clone(entry));
         }
+        let journal_entries = sources.first().map_or(&[][..], Vec::as_slice);
+        if width > 0 && !(journal.is_whole && journal_entries == tail) {
+            found.repaired.push(format!("the journal of bundle {bundle}"));
+        }
         let mut next = bundle;
-        let mut is_whole = is_journal_whole;
         found.stranded = journal.stranded.iter().filter(|(begin, _)| *begin >= at).count() as u64;
         while tail.len() as u64 == (next + 1 - bundle) * WIDTH {
             next += 1;
             let Some(bytes) = if_there(self.disk.read(&journal_path(&self.directory, next)))? else { break };
             let journal = journal::decode(&bytes, next);
-            is_whole &= journal.torn_bytes == 0;
             found.stranded += journal.stranded.len() as u64;
             tail.extend(journal.entries);
         }
         found.unsigned = tail.len() as u64 - width as u64;
-        Ok(Some(Tree { head: head.clone(), edge, tail, is_journal_whole: is_whole }))
+        Ok(Some(Tree { head: head.clone(), edge, tail }))
     }
 
     /// What tiles say of the entries of a bundle: the longest first.
@@ -347,7 +344,7 @@ impl<D: Disk> Opening<D> {
     }
 
     fn store(self, key: Key, tree: Tree, found: &mut Found) -> io::Result<Store<D>> {
-        let Tree { head, edge, tail, is_journal_whole } = tree;
+        let Tree { head, edge, tail } = tree;
         let verifier_key = key.verifier_key(&head.origin);
         let line = format!("{verifier_key}\n");
         let public = self.directory.join("key.pub");
@@ -355,18 +352,12 @@ impl<D: Disk> Opening<D> {
             write_new(&self.disk, &self.directory, "key.pub", line.as_bytes())?;
         }
         let signed = count(head.size % WIDTH);
-        let mut journals = BTreeMap::new();
-        for bundle in head.size / WIDTH..=(head.size - signed as u64 + tail.len() as u64) / WIDTH {
-            if let Some(length) = if_there(self.disk.length(&journal_path(&self.directory, bundle)))? {
-                journals.insert(bundle, length);
-            }
-        }
         let mut store = Store {
             published: head.size,
             origin: head.origin,
             edge,
             full_tiles: Vec::new(),
-            journals,
+            journals: BTreeMap::new(),
             is_suspect: true,
             partials: Default::default(),
             disk: self.disk,
@@ -385,12 +376,12 @@ impl<D: Disk> Opening<D> {
         state.status.size = store.edge.size();
         state.tail = tail.into();
         drop(state);
-        if is_journal_whole && found.stranded == 0 {
-            store.is_suspect = false;
-        } else {
-            store.keep_stranded(found)?;
-            store.write_journals_anew()?;
-        }
+        store.keep_stranded(found)?;
+        // No journal that another agent has begun is appended to. It may have no header, or fewer entries than a tile;
+        // what was refused may be in one further behind, to be believed once those before are full. And of an agent
+        // that was killed the kernel may have pages, and names, that are not on the disk: a later sync of the file
+        // says nothing about the name, nor about pages that could not be written before.
+        store.write_journals_anew()?;
         Ok(store)
     }
 }
@@ -398,7 +389,7 @@ impl<D: Disk> Opening<D> {
 impl Tree {
     fn empty(origin: &str) -> Self {
         let head = Head { origin: origin.to_owned(), size: 0, root: EMPTY_HASH };
-        Self { head, edge: Edge::default(), tail: Vec::new(), is_journal_whole: true }
+        Self { head, edge: Edge::default(), tail: Vec::new() }
     }
 }
 
@@ -410,11 +401,14 @@ impl<D: Disk> Store<D> {
         }
         let quarantine = self.directory.join("quarantine");
         make_directories(&self.disk, &quarantine)?;
-        for bundle in self.journals.keys() {
-            let kept = quarantine.join(format!("open-{bundle}"));
-            if_there(self.disk.rename(&self.journal_path(*bundle), &kept))?;
+        // Also those that are too far behind to be gone on with: nobody else will look at them. Copies, because what
+        // could be put in its place is in these files alone until they are written anew.
+        let open = self.directory.join("open");
+        for name in self.disk.names(&open)? {
+            let bytes = self.disk.read(&open.join(&name))?;
+            self.replace(&quarantine.join(format!("open-{name}")), &bytes)?;
         }
-        self.disk.sync_directory(&quarantine)
+        Ok(())
     }
 
     /// Which entries are kept, how many bytes they take, and which are missing.
@@ -447,7 +441,33 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Removes partial tiles and journals that an agent before this one had no time to.
+    /// Makes the directories durable that tiles are going to be in. The agent before may have made them, and was killed
+    /// before it synced the one above.
+    fn sync_directories(&self) -> io::Result<()> {
+        let (start, end) = (self.shared.state().tail_start, self.edge.size());
+        let mut tiles = vec![path::entries(start / WIDTH, WIDTH), path::entries(end / WIDTH, WIDTH)];
+        for level in 0_u8..8 {
+            for size in [start, end] {
+                tiles.push(path::hashes(level, edge::shift(size, u32::from(level) + 1), WIDTH));
+            }
+        }
+        let mut directories = BTreeSet::new();
+        for tile in tiles {
+            let path = self.directory.join(tile);
+            let above = path.ancestors().skip(1).take_while(|above| above.starts_with(&self.directory));
+            directories.extend(above.map(Path::to_owned));
+        }
+        for directory in &directories {
+            if_there(self.disk.sync_directory(directory))?;
+        }
+        if let Some(above) = self.directory.parent().filter(|above| !above.as_os_str().is_empty()) {
+            // It may belong to somebody else, who does not let us read it.
+            let _ = self.disk.sync_directory(above);
+        }
+        Ok(())
+    }
+
+    /// Removes partial tiles that an agent before this one had no time to.
     fn sweep(&self) -> io::Result<()> {
         let size = self.edge.size();
         let mut fulls = vec![path::entries(size / WIDTH, WIDTH)];
@@ -467,12 +487,6 @@ impl<D: Disk> Store<D> {
             }
             // Only an empty one goes.
             let _ = self.disk.remove_directory(&directory);
-        }
-        let open = self.directory.join("open");
-        for name in self.disk.names(&open)? {
-            if !name.parse().is_ok_and(|bundle: u64| bundle >= size / WIDTH) {
-                if_there(self.disk.remove(&open.join(name)))?;
-            }
         }
         if_there(self.disk.remove(&self.directory.join(BESIDE)))?;
         Ok(())

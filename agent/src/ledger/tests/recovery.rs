@@ -26,10 +26,20 @@ fn lab() -> Fake {
 const SIZE: usize = 650;
 
 fn check_whole(fake: &Fake, what: &str) {
-    let lab = Lab::open(fake).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let mut lab = Lab::open(fake).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(lab.found.lost, None, "{what}");
     assert_eq!(lab.entries().expect("readable"), entries(0..SIZE as u64), "{what}");
     assert_eq!(verify(fake, &entries(0..SIZE as u64), 0), SIZE as u64, "{what}");
+    check_goes_on(fake, &mut lab, what);
+}
+
+/// What is appended to a ledger that was repaired can be found, though no checkpoint signs it.
+fn check_goes_on(fake: &Fake, lab: &mut Lab, what: &str) {
+    let size = lab.ledger.status().size;
+    lab.append(&entries(size..size + 2)).expect("works");
+    let lab = Lab::open(fake).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(lab.found.unsigned, 2, "{what}");
+    assert_eq!(lab.entries().expect("readable"), entries(0..size + 2), "{what}");
 }
 
 /// Each file that the head depends on is there twice.
@@ -88,7 +98,7 @@ fn journal_of_signed() -> usize {
 
 /// Everything that was signed is there; of what was not, a part.
 fn check_signed(fake: &Fake, what: &str) {
-    let lab = Lab::open(fake).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let mut lab = Lab::open(fake).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(lab.found.lost, None, "{what}");
     let found = lab.entries().expect("readable");
     assert!(found.len() >= 640, "{what}: {}", found.len());
@@ -96,6 +106,25 @@ fn check_signed(fake: &Fake, what: &str) {
     let lost = SIZE - found.len();
     assert!(lab.found.stranded as usize <= lost, "{what}: {} of {lost}", lab.found.stranded);
     verify(fake, &found, 0);
+    check_goes_on(fake, &mut lab, what);
+}
+
+/// A batch across two bundles was refused; the agent died while it took that back.
+#[test]
+fn what_was_refused_is_not_found_behind_later_entries() {
+    let fake = Fake::default();
+    let mut lab = Lab::open(&fake).expect("opens");
+    lab.append(&entries(0..300)).expect("works");
+    let rest = fake.bytes(&file("open/1")).expect("there");
+    let fake = Fake::default();
+    let mut lab = Lab::open(&fake).expect("opens");
+    lab.append(&entries(0..10)).expect("works");
+    fake.put(&file("open/1"), rest);
+    let mut lab = Lab::open(&fake).expect("opens");
+    lab.append(&entries(10..256)).expect("works");
+    let lab = Lab::open(&fake).expect("opens");
+    assert_eq!(lab.ledger.status().size, 256);
+    assert_eq!(lab.entries().expect("readable"), entries(0..256));
 }
 
 #[test]
