@@ -309,7 +309,7 @@ fn flows(scale: Scale, now: WallTime) -> Result<FlowsView> {
         "policy_hash": "3fa6c1e09d5f4b2a7c8e1d0f9b6a5c4e3d2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b",
         "flows": flows, "rows": if scale == Scale::Large { 41_233 } else { 28 },
         "table": {"added": 91_233, "retired": 50_000, "evicted": 0, "overflowed_readings": 0},
-        "overflow": [], "retired": {"wire_bytes": 0, "payload_bytes": 0, "packets": 0},
+        "classes": [], "overflow": [], "retired": {"wire_bytes": 0, "payload_bytes": 0, "packets": 0},
         "totals": {"wire_bytes": total * 3, "payload_bytes": total * 2, "packets": total / 400},
         "losses": [
             {"cause": "unparsed-packets", "events": 0, "bytes": 0}, {"cause": "slots-exhausted", "events": 0, "bytes": 0},
@@ -350,6 +350,7 @@ fn covered(scale: Scale, now: WallTime) -> Result<CoverageView> {
             {"name": "eth1", "index": 3, "edge": true, "why": "a card", "unexplained_bytes": 0},
             {"name": "docker0", "index": 4, "edge": false, "why": "a bridge without a card", "unexplained_bytes": null},
         ],
+        "attribution": {"socket": 81_203_001_220_u64, "owned": 81_203_001_220_u64, "unnamed": 0, "rest": 0},
         "cgroup": {"path": "/sys/fs/cgroup", "descendants": 61},
         "network_namespaces": {"watched": "all", "seen": 4, "outside": 0},
         "losses": [],
