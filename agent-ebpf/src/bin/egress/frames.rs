@@ -124,6 +124,12 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
     };
     // One place only: what the compiler would share between two copies of this, the verifier would refuse.
     match Packet::read(skb, l3_at) {
+        // A SYN cookie: the kernel leaves its listener out of the frame, and yet the socket ledger was shown both.
+        Some(packet)
+            if class == CLASS_KERNEL
+                && packet.is_tcp_control()
+                && packet.is_tcp_answer()
+                && (!packet.is_ipv6 || sees_answers6()) => {}
         Some(mut packet) => {
             if class == CLASS_TUNNEL {
                 packet.resize(frame_bytes - l3_at as u64 * frames);
