@@ -23,7 +23,11 @@ use super::{
     guard::{Guard, MAX_BODY_BYTES, guard},
     history::Range,
 };
-use crate::{app::snapshot::FlowRow, clock::WallTime};
+use crate::{
+    app::snapshot::FlowRow,
+    clock::WallTime,
+    metrics::{self, Scrape},
+};
 
 /// The login form has to be there within this time.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
@@ -53,6 +57,7 @@ pub(super) fn router(desk: Arc<Desk>, guarded: Arc<Guard>) -> Router {
         .route("/api/v1/episodes/{id}", get(episode))
         .route("/api/v1/history", get(history))
         .route("/api/v1/events", get(events::events))
+        .route("/metrics", get(figures))
         .with_state(shared)
         .layer(middleware::from_fn_with_state(guarded, guard))
 }
@@ -122,6 +127,17 @@ async fn status(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     match shared.desk.status().await {
         Some(text) => send_text(&headers, text),
         None => no_agent(),
+    }
+}
+
+/// For Prometheus. A scrape costs no more than a look at the page, and shares it.
+async fn figures(State(shared): State<Shared>) -> Response {
+    let Some(look) = shared.desk.look().await else { return no_agent() };
+    let Some(coverage) = look.coverage.clone() else { return no_agent() };
+    let scrape = Scrape { version: env!("CARGO_PKG_VERSION"), flows: look.flows.clone(), coverage };
+    match metrics::render(scrape) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
