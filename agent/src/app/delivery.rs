@@ -48,8 +48,7 @@ impl Delivery {
         let place = Place { cursors: directory.join("cursors"), dead_letters: directory.join("dead-letter") };
         // The ledger's own word counts; one that cannot be opened yet has none.
         let origin = Some(ledger.status().origin).filter(|origin| !origin.is_empty());
-        let origin =
-            origin.or_else(|| config.ledger.origin.clone()).unwrap_or_else(|| format!("homeport/{host_uid}"));
+        let origin = origin.unwrap_or_else(|| config.ledger.origin_on(host_uid));
         let source = Arc::new(ledger.clone());
         self.sinks = Some(Sinks::start(source, place, Speaker { origin }, config.sinks.clone())?);
         Ok(())

@@ -117,9 +117,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Programs run for microseconds: after this long, all that began before have ended.
 const TURN: Duration = Duration::from_millis(20);
 
-/// Notices on their way to the loop; whoever has more waits.
-const NOTICES: usize = 64;
-
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -387,8 +384,6 @@ impl App {
                 None
             }
         };
-        // What others have to say that belongs on record, such as what became of a delivery.
-        let (_notices, mut noticed) = mpsc::channel::<Event>(NOTICES);
         let _page = self.open_page(pages_in);
         let mut file_changes = self.databases.changes();
         let flow_events = self.probe.watch_flow_events()?;
@@ -436,7 +431,6 @@ impl App {
                 () = links.changed() => self.follow_links(&links).await,
                 Some(path) = file_changes.recv() => self.reload_database(&path).await,
                 Some(query) = queries.recv() => self.answer(query),
-                Some(event) = noticed.recv() => self.record_event(event),
             }
             self.commit_when_due();
         };
@@ -524,7 +518,7 @@ fn ledger_settings(config: &Config, host_uid: &str) -> Option<LedgerSettings> {
     Some(LedgerSettings {
         directory,
         copies: copies.to_vec(),
-        origin: config.ledger.origin.clone().unwrap_or_else(|| format!("homeport/{host_uid}")),
+        origin: config.ledger.origin_on(host_uid),
         retention: config.ledger.retention,
     })
 }

@@ -1,31 +1,26 @@
 //! `homeport coverage`
 
-use std::path::PathBuf;
-
-use super::{ConfigArgs, table};
+use super::{
+    agent::{AgentArgs, failure},
+    table,
+};
 use crate::{
     app::coverage::CoverageView,
-    control::{self, AskError},
+    control,
     exit::{Exit, Failure},
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-    /// Control socket of the agent [default: agent.socket of the configuration]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    agent: AgentArgs,
     /// Print the statement as one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
-    let socket = match args.socket {
-        Some(socket) => socket,
-        None => args.config.load()?.0.agent.socket,
-    };
+    let socket = args.agent.socket()?;
     let (view, text) = control::ask_coverage(&socket).map_err(failure)?;
     let exit = match view.state.as_str() {
         "covered" => Exit::Success,
@@ -38,15 +33,6 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         print(&view);
     }
     Ok(exit)
-}
-
-pub(super) fn failure(error: AskError) -> Failure {
-    let exit = match error {
-        AskError::NoAgent { .. } => Exit::NoAgent,
-        AskError::Refused(_) => Exit::NotPermitted,
-        AskError::Garbled(_) => Exit::Failure,
-    };
-    Failure::new(exit, error)
 }
 
 fn print(view: &CoverageView) {

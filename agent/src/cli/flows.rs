@@ -1,8 +1,9 @@
 //! `homeport flows`
 
-use std::path::PathBuf;
-
-use super::{ConfigArgs, coverage::failure, table};
+use super::{
+    agent::{AgentArgs, failure},
+    table,
+};
 use crate::{
     app::snapshot::FlowsView,
     control,
@@ -15,10 +16,7 @@ const SHOWN: u32 = 40;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-    /// Control socket of the agent [default: agent.socket of the configuration]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    agent: AgentArgs,
     /// Print one JSON object, with the whole table unless `--limit` says otherwise
     #[arg(long)]
     json: bool,
@@ -31,10 +29,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
-    let socket = match args.socket {
-        Some(socket) => socket,
-        None => args.config.load()?.0.agent.socket,
-    };
+    let socket = args.agent.socket()?;
     let limit = match args.limit {
         None if args.all || args.json => None,
         None => Some(SHOWN),

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod agent;
 mod check;
 mod cleanup;
 mod coverage;

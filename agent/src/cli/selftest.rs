@@ -1,8 +1,6 @@
 //! `homeport selftest`
 
-use std::path::PathBuf;
-
-use super::{ConfigArgs, coverage::failure};
+use super::agent::{AgentArgs, failure};
 use crate::{
     control,
     exit::{Exit, Failure},
@@ -11,20 +9,14 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-    /// Control socket of the agent [default: agent.socket of the configuration]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    agent: AgentArgs,
     /// Print the outcome as one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
-    let socket = match args.socket {
-        Some(socket) => socket,
-        None => args.config.load()?.0.agent.socket,
-    };
+    let socket = args.agent.socket()?;
     let (view, text) = control::ask_selftest(&socket).map_err(failure)?;
     if args.json {
         print!("{text}");

@@ -1,8 +1,9 @@
 //! `homeport status`
 
-use std::path::PathBuf;
-
-use super::{ConfigArgs, coverage::failure, table};
+use super::{
+    agent::{AgentArgs, failure},
+    table,
+};
 use crate::{
     app::status::StatusView,
     control,
@@ -13,20 +14,14 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-    /// Control socket of the agent [default: agent.socket of the configuration]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    agent: AgentArgs,
     /// Print the status as one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
-    let socket = match args.socket {
-        Some(socket) => socket,
-        None => args.config.load()?.0.agent.socket,
-    };
+    let socket = args.agent.socket()?;
     let (view, text) = control::ask_status(&socket).map_err(failure)?;
     if args.json {
         print!("{text}");

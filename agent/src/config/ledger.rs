@@ -42,6 +42,11 @@ impl Ledger {
             LedgerDir::None => None,
         }
     }
+
+    /// The origin of one that is begun on this host.
+    pub fn origin_on(&self, host_uid: &str) -> String {
+        self.origin.clone().unwrap_or_else(|| format!("homeport/{host_uid}"))
+    }
 }
 
 impl Default for Ledger {

@@ -6,10 +6,12 @@
 //! | `stream` | a syslog receiver on TCP with a script of faults |
 //! | `rsyslog` | rsyslog, as a process of its own |
 //! | `certificates` | an authority for a test |
+//! | `listen` | accepting connections, and coming back on the same port |
 //! | `delivery` | a ledger in memory, and the agent's own sinks over it |
 
 pub mod certificates;
 pub mod delivery;
+mod listen;
 pub mod otlp;
 pub mod rsyslog;
 pub mod stream;

@@ -16,8 +16,10 @@ use prost::Message as _;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
+    task::AbortHandle,
 };
+
+use super::listen;
 
 /// What `build.rs` makes of the official files.
 #[expect(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
@@ -102,14 +104,8 @@ impl Receiver {
     fn on(listener: TcpListener, state: Arc<Mutex<State>>) -> Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::clone(&state);
-        // Connections end with the receiver, as those of a process do.
-        let task = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, Arc::clone(&shared)));
-            }
-        });
-        Ok(Self { address, state, task: task.abort_handle() })
+        let task = listen::accept(listener, move |stream| serve(stream, Arc::clone(&shared)));
+        Ok(Self { address, state, task })
     }
 
     /// Ends it, and starts it on the same port once `away` has passed.
@@ -120,11 +116,7 @@ impl Receiver {
     pub async fn restart(self, away: Duration) -> Result<Self> {
         let (address, state) = (self.address, Arc::clone(&self.state));
         drop(self);
-        tokio::time::sleep(away).await;
-        let socket = tokio::net::TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        Self::on(socket.listen(64)?, state)
+        Self::on(listen::again(address, away).await?, state)
     }
 
     /// What to do from now on, when the script is over.

@@ -11,8 +11,10 @@ use anyhow::{Context as _, Result, bail};
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpSocket, TcpStream},
-    task::{AbortHandle, JoinSet},
+    task::AbortHandle,
 };
+
+use super::listen;
 
 /// What to do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +67,8 @@ impl Receiver {
     fn on(listener: TcpListener, state: Arc<Mutex<State>>) -> Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::clone(&state);
-        // Connections end with the receiver, as those of a process do.
-        let task = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, Arc::clone(&shared)));
-            }
-        });
-        Ok(Self { address, state, task: task.abort_handle() })
+        let task = listen::accept(listener, move |stream| serve(stream, Arc::clone(&shared)));
+        Ok(Self { address, state, task })
     }
 
     /// Ends it, and starts it on the same port once `away` has passed.
@@ -83,11 +79,7 @@ impl Receiver {
     pub async fn restart(self, away: Duration) -> Result<Self> {
         let (address, state) = (self.address, Arc::clone(&self.state));
         drop(self);
-        tokio::time::sleep(away).await;
-        let socket = TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        Self::on(socket.listen(64)?, state)
+        Self::on(listen::again(address, away).await?, state)
     }
 
     /// Where it listens.

@@ -9,7 +9,7 @@ use super::{Bound, candidates, head, is_between, logged_time, open};
 use crate::{
     clock::WallTime,
     exit::{Exit, Failure},
-    ledger::audit::reader::ReadError,
+    ledger::audit::{Glance, reader::ReadError},
 };
 
 #[derive(Debug, clap::Args)]
@@ -30,25 +30,6 @@ pub(super) struct Args {
     /// Print JSON, one object per line: the index and the record as it is
     #[arg(long)]
     json: bool,
-}
-
-/// What is shown of a record.
-#[derive(serde::Deserialize)]
-struct Line {
-    class_uid: Option<u64>,
-    message: Option<String>,
-    unmapped: Option<Unmapped>,
-}
-
-#[derive(serde::Deserialize)]
-struct Unmapped {
-    homeport: Option<Extra>,
-}
-
-#[derive(serde::Deserialize)]
-struct Extra {
-    event: Option<String>,
-    kind: Option<String>,
 }
 
 /// Why showing ended early.
@@ -80,7 +61,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
             if !is_between(index, entry, args.from, args.to) {
                 return Ok(());
             }
-            let line: Option<Line> = serde_json::from_slice(entry).ok();
+            let line = Glance::at(entry);
             let kinds = kinds(line.as_ref());
             if !args.kind.is_empty() && !args.kind.iter().any(|kind| kinds.contains(&kind.as_str())) {
                 return Ok(());
@@ -121,7 +102,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 /// What a record can be asked for by, the most exact word last.
-fn kinds(line: Option<&Line>) -> Vec<&str> {
+fn kinds(line: Option<&Glance>) -> Vec<&str> {
     let Some(line) = line else { return Vec::new() };
     let class = match line.class_uid {
         Some(2004) => Some("finding"),
@@ -129,7 +110,5 @@ fn kinds(line: Option<&Line>) -> Vec<&str> {
         Some(6002) => Some("lifecycle"),
         _ => None,
     };
-    let extra = line.unmapped.as_ref().and_then(|unmapped| unmapped.homeport.as_ref());
-    let own = extra.and_then(|extra| extra.event.as_deref().or(extra.kind.as_deref()));
-    class.into_iter().chain(own).collect()
+    class.into_iter().chain(line.event().or_else(|| line.kind())).collect()
 }

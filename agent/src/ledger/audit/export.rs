@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    edge,
+    Glance, edge,
     format::{self, Kind, MAX_LEVEL, TILE_WIDTH, Tile},
     merkle::root,
     note::{Checkpoint, MAX_NOTE_BYTES},
@@ -165,18 +165,6 @@ fn policy_records(
     checkpoint: &Checkpoint,
     before: Range<u64>,
 ) -> Result<Vec<u64>, ReadError> {
-    #[derive(serde::Deserialize)]
-    struct Line {
-        unmapped: Option<Unmapped>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Unmapped {
-        homeport: Option<Extra>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Extra {
-        event: Option<String>,
-    }
     let mut bundle = before.end.div_ceil(TILE_WIDTH);
     while bundle > before.start / TILE_WIDTH {
         bundle -= 1;
@@ -186,9 +174,8 @@ fn policy_records(
             if !before.contains(&index) {
                 continue;
             }
-            let line: Option<Line> = serde_json::from_slice(&read.bytes()[range]).ok();
-            let event = line.and_then(|line| line.unmapped?.homeport?.event);
-            if matches!(event.as_deref(), Some("start" | "policy-change")) {
+            let glance = Glance::at(&read.bytes()[range]);
+            if matches!(glance.as_ref().and_then(Glance::event), Some("start" | "policy-change")) {
                 return Ok(vec![index]);
             }
         }

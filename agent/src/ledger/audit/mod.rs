@@ -16,6 +16,7 @@
 //! | `walk` | the part of it that goes through the tree |
 //! | `edge` | the part about the incomplete tiles at its end |
 //! | `content` | the part about the records: numbers without a hole, times that go forward |
+//! | `glance` | what a record says it is |
 //! | `stray` | the part about files that should not be there |
 //! | `proof` | tlog-proof files |
 //! | `export` | a bundle of evidence for a period |
@@ -26,6 +27,7 @@ mod content;
 mod edge;
 pub mod export;
 pub mod format;
+mod glance;
 pub mod merkle;
 pub mod note;
 pub mod policy;
@@ -42,6 +44,7 @@ pub(super) mod fixture;
 #[cfg(test)]
 mod tests;
 
+pub use glance::Glance;
 pub use problem::{Problem, Weight};
 pub use reader::Reader;
 pub use verify::{Options, Report, verify};
