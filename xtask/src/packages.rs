@@ -42,6 +42,11 @@ pub(crate) const PACKAGE: [(&str, &str); 3] = [
     ("rpm", "rpmbuild"),            // the other format
 ];
 
+/// For `cargo xtask package --test`.
+pub(crate) const PACKAGE_TRIAL: [(&str, &str); 1] = [
+    ("debootstrap", "debootstrap"), // a bare system to install it on
+];
+
 /// The compiler for the BPF target and its clippy, of one version.
 pub(crate) const COMPILER: [&str; 3] = ["rustc-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 
