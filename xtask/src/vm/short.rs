@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{End, Job, Kernel, Outcome, Selection, run_on, table};
+use super::{Emulator, End, Job, Kernel, Outcome, Pace, Selection, directory, run_on, table};
 use crate::{packages, setup, summary::Summary};
 
 const KERNELS: [&str; 2] = ["5.10", "6.12"];
@@ -37,7 +37,7 @@ const TESTS: [(&str, &[&str]); 3] = [
     ("end_to_end", &["a_socket_ledger_that_somebody_detaches"]),
 ];
 
-/// For each kernel: a third of what CI may take, for both together.
+/// For both kernels, which run side by side: a sixth of what CI may take.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// How it went.
@@ -60,7 +60,11 @@ pub(crate) fn run() -> Result<Verdict> {
     if let Err(error) = setup::ensure_programs(&packages::VM) {
         return Ok(Verdict::nothing(&format!("{error:#}")));
     }
-    let lines = run_on(&kernels()?, &job(), Some(LIMIT))?;
+    let emulator = match Emulator::ensure(&directory()) {
+        Ok(emulator) => emulator,
+        Err(error) => return Ok(Verdict::nothing(&format!("{error:#}"))),
+    };
+    let lines = run_on(&kernels()?, &job(), &emulator, Pace::Together(LIMIT))?;
     print!("{}", table(&lines));
     let mut verdict = Verdict::default();
     for line in lines {
