@@ -27,7 +27,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// The short selection, on the oldest kernel and a newer one
     #[arg(long, conflicts_with_all = ["kernels", "tests", "shell"])]
     ci: bool,
+    /// All kernels at once, for machines with a processor for each
+    #[arg(long)]
+    together: bool,
     /// Run this line of shell in the guest instead of tests
     #[arg(long, conflicts_with = "tests")]
     shell: Option<String>,
@@ -65,7 +68,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<()> {
     setup::ensure()?;
     if args.ci {
-        let short::Verdict { summary, left_out } = short::run()?;
+        let short::Verdict { summary, left_out } = short::run(short::LIMIT)?;
         ensure!(summary.failed == 0, "not every kernel passed");
         // Whoever asks for it wants it.
         ensure!(left_out.is_empty(), "not tested: {}", left_out.join("; "));
@@ -83,7 +86,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
         None => Job::Tests(vec![Selection { binaries: args.tests, filters: args.filters }]),
     };
     let emulator = Emulator::ensure(&directory())?;
-    let lines = run_on(&kernels, &job, &emulator, Pace::OneByOne)?;
+    let pace = if args.together { Pace::Together(None) } else { Pace::OneByOne };
+    let lines = run_on(&kernels, &job, &emulator, pace)?;
     print!("{}", table(&lines));
     // Whoever names a kernel wants it; in a run of all, one that not every mirror has is only told.
     let is_named = !args.kernels.is_empty();
@@ -131,8 +135,8 @@ enum End {
 enum Pace {
     /// One after the other, for as long as it takes.
     OneByOne,
-    /// All at once, each at most for this long.
-    Together(Duration),
+    /// All at once; where an end is given, until then.
+    Together(Option<Instant>),
 }
 
 /// Where kernels, guests and QEMU are.
@@ -144,7 +148,7 @@ fn directory() -> PathBuf {
 fn run_on(kernels: &[Kernel], job: &Job, emulator: &Emulator, pace: Pace) -> Result<Vec<Line>> {
     ensure!(cfg!(target_arch = "x86_64"), "the kernel matrix runs on x86_64 only");
     let vm = directory();
-    let prepared: Vec<_> = kernels.iter().map(|kernel| (*kernel, prepare(*kernel, &vm))).collect();
+    let prepared: Vec<_> = kernels.iter().map(|kernel| (*kernel, prepare(*kernel, &vm, pace))).collect();
     let script = script(job, &vm.join("bin"))?;
     let finish = |(kernel, prepared): &(Kernel, Result<Unpacked, End>)| match prepared {
         Ok(unpacked) => {
@@ -171,8 +175,13 @@ fn run_on(kernels: &[Kernel], job: &Job, emulator: &Emulator, pace: Pace) -> Res
 }
 
 /// Brings a kernel here.
-fn prepare(kernel: Kernel, vm: &Path) -> Result<Unpacked, End> {
+fn prepare(kernel: Kernel, vm: &Path, pace: Pace) -> Result<Unpacked, End> {
     println!("\nvm: kernel {}", kernel.name);
+    if let Pace::Together(Some(end)) = pace
+        && end <= Instant::now()
+    {
+        return Err(End::CannotBeHad("the time was over before it could be fetched".to_owned()));
+    }
     let packages = kernel.download(vm).map_err(|error| End::CannotBeHad(format!("{error:#}")))?;
     kernel.unpack(&packages, vm).map_err(|error| End::Broke(format!("{error:#}")))
 }
@@ -187,7 +196,7 @@ fn boot(
     let guest = Guest::new(unpacked, emulator, directory().join(kernel.name))?;
     match pace {
         Pace::OneByOne => guest.run(script, None, ""),
-        Pace::Together(limit) => guest.run(script, Some(limit), &format!("{}: ", kernel.name)),
+        Pace::Together(end) => guest.run(script, end, &format!("{}: ", kernel.name)),
     }
 }
 

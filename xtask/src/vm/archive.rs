@@ -104,7 +104,7 @@ pub(crate) fn would_install(package: &str) -> Result<Vec<String>> {
 /// A mirror that does not answer must not hold up everything else.
 fn apt(program: &str) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--signal=INT", "600", program]);
+    command.args(["--signal=INT", "240", program]);
     command
 }
 

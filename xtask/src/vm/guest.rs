@@ -57,24 +57,21 @@ impl<'a> Guest<'a> {
         Ok(Self { kernel, emulator, directory })
     }
 
-    /// Runs a script that sets `failures` to how many of its commands failed, for as long as it takes or until `limit`.
+    /// Runs a script that sets `failures` to how many of its commands failed, for as long as it takes or until `deadline`.
     /// What it prints is shown with `prefix` before each line.
     ///
     /// # Errors
     ///
-    /// When the guest does not get to its end, or to no test at all until the limit, with the last lines of its
-    /// console.
-    pub(crate) fn run(&self, job: &str, limit: Option<Duration>, prefix: &str) -> Result<Outcome> {
+    /// When the guest ends or falls silent before its tests have ended, with the last lines of its console.
+    pub(crate) fn run(&self, job: &str, deadline: Option<Instant>, prefix: &str) -> Result<Outcome> {
         let started = Instant::now();
         fs::write(self.directory.join("guest.sh"), START)?;
         fs::write(self.directory.join("job.sh"), job)?;
         let mut qemu = self.qemu();
         tool::announce(&qemu);
         let mut machine = Machine(qemu.spawn().context("start qemu-system-x86_64")?);
-        let deadline = limit.map(|limit| started + limit);
         let (mut summary, is_complete) = self.follow(&mut machine, deadline, prefix)?;
         if !is_complete {
-            ensure!(summary.passed + summary.failed > 0, "no test ended in time; {}", self.console());
             return Ok(Outcome { summary, took: started.elapsed(), is_complete });
         }
         machine.0.wait()?;
