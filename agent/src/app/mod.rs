@@ -40,6 +40,7 @@ mod observe;
 mod outbox;
 pub mod overview;
 mod reload;
+mod roles;
 mod run_state;
 pub mod selftest;
 mod service;
