@@ -149,10 +149,10 @@ fn run_on(kernels: &[Kernel], job: &Job, emulator: &Emulator, pace: Pace) -> Res
     ensure!(cfg!(target_arch = "x86_64"), "the kernel matrix runs on x86_64 only");
     let vm = directory();
     let prepared: Vec<_> = kernels.iter().map(|kernel| (*kernel, prepare(*kernel, &vm, pace))).collect();
-    let script = script(job, &vm.join("bin"))?;
+    let built = build(job)?;
     let finish = |(kernel, prepared): &(Kernel, Result<Unpacked, End>)| match prepared {
         Ok(unpacked) => {
-            let end = boot(*kernel, unpacked, emulator, &script, pace)
+            let end = boot(*kernel, unpacked, emulator, (job, &built), pace)
                 .map_or_else(|error| End::Broke(format!("{error:#}")), End::Ran);
             Line { kernel: *kernel, release: unpacked.release.clone(), end }
         }
@@ -190,13 +190,15 @@ fn boot(
     kernel: Kernel,
     unpacked: &Unpacked,
     emulator: &Emulator,
-    script: &str,
+    (job, built): (&Job, &[TestBinary]),
     pace: Pace,
 ) -> Result<Outcome> {
     let guest = Guest::new(unpacked, emulator, directory().join(kernel.name))?;
+    // Each guest has its own links: another run may begin meanwhile.
+    let script = script(job, built, &directory().join(kernel.name).join("bin"))?;
     match pace {
-        Pace::OneByOne => guest.run(script, None, ""),
-        Pace::Together(end) => guest.run(script, end, &format!("{}: ", kernel.name)),
+        Pace::OneByOne => guest.run(&script, None, ""),
+        Pace::Together(end) => guest.run(&script, end, &format!("{}: ", kernel.name)),
     }
 }
 
@@ -219,20 +221,21 @@ fn table(lines: &[Line]) -> String {
     text
 }
 
-/// The lines of shell that the guest runs, with links to all programs in `bin`.
-fn script(job: &Job, bin: &Path) -> Result<String> {
-    let built = match job {
-        Job::Shell(_) => binaries::build(&["kernel".to_owned()])?,
+/// Builds what the job runs.
+fn build(job: &Job) -> Result<Vec<TestBinary>> {
+    match job {
+        Job::Shell(_) => binaries::build(&["kernel".to_owned()]),
         Job::Tests(selections) if selections.iter().any(|selection| selection.binaries.is_empty()) => {
-            binaries::build(&[])?
+            binaries::build(&[])
         }
         Job::Tests(selections) => binaries::build(
             &selections.iter().flat_map(|selection| selection.binaries.clone()).collect::<Vec<_>>(),
-        )?,
-    };
-    if bin.exists() {
-        fs::remove_dir_all(bin).with_context(|| format!("remove {}", bin.display()))?;
+        ),
     }
+}
+
+/// The lines of shell that the guest runs, with links to all programs in `bin`.
+fn script(job: &Job, built: &[TestBinary], bin: &Path) -> Result<String> {
     fs::create_dir_all(bin).with_context(|| format!("create {}", bin.display()))?;
     for name in ["homeport", "actor"] {
         link(&tool::target_dir().join("debug").join(name), bin)?;
