@@ -105,6 +105,7 @@ paths! {
         tunnel_sit, "6in4", Kernel("ip6-tunnel"), "unknown", tunnel::through(&tunnel::SIT);
         tunnel_ip6tnl, "IPv6 in IPv6", Kernel("ip6-tunnel"), "unknown", tunnel::through(&tunnel::IP6TNL);
         tunnel_wireguard, "WireGuard", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::WIREGUARD);
+        tunnel_process, "VPN of a process (tun)", Process, "local", tunnel::of_a_process();
         tunnel_ipsec, "IPsec (ESP)", Process, "local", tunnel::encrypted();
     }
     "Servers inside the kernel": {
