@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 
-use super::App;
+use super::{App, figures::Figures};
 use crate::{
     clock::WallTime,
     flow::class::Totals,
@@ -24,6 +24,7 @@ pub struct OverviewSnapshot {
     interval_start: WallTime,
     interval_secs: u64,
     sinks: Vec<SinkRow>,
+    figures: Figures,
 }
 
 /// See the module.
@@ -39,6 +40,9 @@ pub struct OverviewView {
     /// What is not in an interval record yet.
     #[serde(skip)]
     pub current: Current,
+    /// For metrics only.
+    #[serde(skip)]
+    pub figures: Figures,
 }
 
 /// A policy as it takes effect.
@@ -131,6 +135,7 @@ impl App {
             interval_start: self.minute.started_wall,
             interval_secs: self.config.records.interval.as_secs(),
             sinks: vec![self.record_sink()],
+            figures: self.figures(),
         }
     }
 
@@ -164,6 +169,7 @@ impl OverviewSnapshot {
             sinks: self.sinks,
             checkpoint: None,
             interval_secs: self.interval_secs,
+            figures: self.figures,
             current: Current { start: self.interval_start.unix_seconds(), places: places(&self.interval) },
         }
     }
