@@ -63,6 +63,8 @@ enum Actor {
     Scan(scan::Scan),
     /// Write to a ledger, and say what it took
     LedgerWrite(ledger::Write),
+    /// Write violations to a ledger and deliver them, until killed
+    LedgerDeliver(ledger::Deliver),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         Actor::Vpn(vpn) => tap::vpn(&vpn),
         Actor::Scan(scan) => scan::scan(&scan),
         Actor::LedgerWrite(write) => ledger::write(&write),
+        Actor::LedgerDeliver(deliver) => ledger::deliver(&deliver),
     };
     match outcome.or_else(impossible::tell) {
         Ok(()) => ExitCode::SUCCESS,
