@@ -23,6 +23,7 @@
 //! | `commit` | from when on what was read and recorded counts |
 //! | `run_state` | what one agent leaves for the next, until the next boot |
 //! | `delivery` | sinks, and what happens at them |
+//! | `witnesses` | who signs the checkpoints of the ledger, and who does not |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a boot |
 //! | `coverage` | the statement of what is seen and what not |
@@ -48,6 +49,7 @@ mod state;
 pub mod status;
 mod sweep_time;
 mod watch;
+mod witnesses;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -78,6 +80,7 @@ use self::{
     state::StateFile,
     sweep_time::SweepTimes,
     watch::Watch,
+    witnesses::Watched,
 };
 pub use self::{
     databases::{Databases, open_databases},
@@ -148,6 +151,7 @@ struct App {
     booted: Option<WallTime>,
     outbox: Outbox,
     delivery: Delivery,
+    witnesses: Watched,
     /// For whoever reads the records.
     ledger: Option<Ledger>,
     edges: Edges,
@@ -303,6 +307,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         clock_steps: ClockSteps::default(),
         outbox: Outbox::start(writer, Arc::clone(&records)),
         delivery: Delivery::default(),
+        witnesses: Watched::default(),
         ledger: started.ledger,
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
@@ -360,6 +365,11 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
     {
         // The records are safe; `look_at_sinks` says that nobody gets them.
         tracing::error!(%error, "sinks cannot be started");
+    }
+    if let Some(ledger) = &app.ledger
+        && let Err(error) = app.witnesses.start(&app.config, ledger)
+    {
+        tracing::error!(%error, "witnesses cannot be asked");
     }
     app.serve(&before).await
 }
@@ -503,7 +513,7 @@ impl App {
                 "the disk does not answer; records may be missing"
             ),
         }
-        self.delivery.stop().await;
+        tokio::join!(self.delivery.stop(), self.witnesses.stop());
     }
 
     fn context(&self) -> Context<'_> {

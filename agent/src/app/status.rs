@@ -13,6 +13,7 @@ use crate::{
     alert::Kind,
     clock::{Clock, WallTime},
     record::finding,
+    ledger::witness::watch::WitnessRow,
     sink::SinkRow,
 };
 
@@ -39,6 +40,8 @@ pub struct StatusView {
     pub episodes: Vec<EpisodeRow>,
     #[serde(default)]
     pub ledger: Option<LedgerRow>,
+    #[serde(default)]
+    pub witnesses: Vec<WitnessRow>,
     pub sinks: Vec<SinkRow>,
     pub databases: Vec<DatabaseRow>,
 }
@@ -106,6 +109,7 @@ impl App {
             coverage_findings: self.findings.open().count() as u64,
             episodes: rows.collect(),
             ledger: self.ledger.as_ref().map(|ledger| ledger_row(ledger.status())),
+            witnesses: self.witnesses.rows(),
             sinks: self.delivery.rows(),
             databases: coverage.databases,
         }
