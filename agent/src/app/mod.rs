@@ -245,7 +245,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
             ledger: ledger_settings(&config, &origin.host_uid),
             file: config.records.file.clone(),
             stdout: config.records.stdout,
-            queue_bytes: WriterSettings::QUEUE_BYTES,
+            queue_bytes: usize::try_from(config.limits.record_queue).unwrap_or(usize::MAX),
             instance: format!("{}-{}", &identity.boot[..8.min(identity.boot.len())], std::process::id()),
             sequence_floor: saved.sequence.max(last_sequence),
         },

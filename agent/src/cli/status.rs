@@ -5,7 +5,7 @@ use super::{
     table,
 };
 use crate::{
-    app::status::StatusView,
+    app::status::{StatusView, UnwrittenRow},
     control,
     exit::{Exit, Failure},
     ledger::witness::watch::WitnessRow,
@@ -96,6 +96,10 @@ fn print(view: &StatusView) {
         for problem in ledger.fault.iter().chain(&ledger.damage) {
             println!("  {problem}");
         }
+    }
+    if let Some(UnwrittenRow { since, reason, records, bytes, dropped }) = &view.unwritten {
+        let bytes = table::bytes(*bytes);
+        println!("  {records} records of {bytes} wait in memory since {since}, {dropped} were dropped: {reason}");
     }
     for row in &view.witnesses {
         println!("  {}", witness_line(row));

@@ -907,6 +907,13 @@ pub(super) static LIMITS: Keys = Keys {
             Shown::Default(|config| config.limits.ring_mib.to_string()),
             "Ring buffer for early alerts. When it is full, alerts come with the next sweep instead.",
         ),
+        key(
+            "record_queue",
+            "size, 64 KiB to 1 GiB",
+            Shown::Default(|config| quoted(&crate::policy::reason::size(config.limits.record_queue))),
+            "Records that wait in memory while the disk takes none. Beyond it intervals are dropped first, then updates, \
+             then the rest, and a `gap` record counts them.",
+        ),
     ],
     shared: None,
 };
