@@ -9,7 +9,8 @@ fn functions(directory: &Path, found: &mut BTreeSet<String>) {
             functions(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).expect("a source");
-            let names = text.lines().filter_map(|line| line.trim_start().split_once("fn ")?.1.split('(').next());
+            let names =
+                text.lines().filter_map(|line| line.trim_start().split_once("fn ")?.1.split('(').next());
             found.extend(names.map(str::to_owned));
         }
     }
@@ -24,7 +25,8 @@ fn every_test_that_the_page_of_faults_names_is_there() {
     }
     let page = fs::read_to_string(root.join("agent/docs/FAULTS.md")).expect("the page");
     // Names of tests are sentences; keys and fields are not that long.
-    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 4).collect();
+    let named: Vec<&str> =
+        page.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 4).collect();
     assert!(named.len() > 30, "{named:?}");
     let missing: Vec<&&str> = named.iter().filter(|name| !there.contains(**name)).collect();
     assert!(missing.is_empty(), "{missing:#?}");

@@ -474,7 +474,9 @@ impl Lab {
                 .with_context(|| format!("enter the namespace of {host}"))?;
             work()
         };
-        thread::scope(|scope| scope.spawn(enter).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        thread::scope(|scope| {
+            scope.spawn(enter).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     fn namespace_file(&self, host: Host) -> PathBuf {

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     alert::Kind,
     clock::{Clock, WallTime},
-    record::finding,
     ledger::witness::watch::WitnessRow,
+    record::finding,
     sink::SinkRow,
 };
 

@@ -99,7 +99,9 @@ fn print(view: &StatusView) {
     }
     if let Some(UnwrittenRow { since, reason, records, bytes, dropped }) = &view.unwritten {
         let bytes = table::bytes(*bytes);
-        println!("  {records} records of {bytes} wait in memory since {since}, {dropped} were dropped: {reason}");
+        println!(
+            "  {records} records of {bytes} wait in memory since {since}, {dropped} were dropped: {reason}"
+        );
     }
     for row in &view.witnesses {
         println!("  {}", witness_line(row));

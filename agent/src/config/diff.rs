@@ -124,7 +124,9 @@ mod tests {
     #[test]
     fn sinks_and_witnesses_are_told_by_name_and_without_what_may_be_secret() {
         let sink = |name: &str, more: &str| {
-            format!("[[sink]]\nname = \"{name}\"\nkind = \"webhook\"\nurl = \"https://a.example.org\"\n{more}")
+            format!(
+                "[[sink]]\nname = \"{name}\"\nkind = \"webhook\"\nurl = \"https://a.example.org\"\n{more}"
+            )
         };
         let file = "[[sink]]\nname = \"b\"\nkind = \"jsonl\"\npath = \"/b\"\n";
         let before = config(&(sink("a", "") + file + &sink("c", "")));
@@ -132,7 +134,12 @@ mod tests {
         let told = changes(&before, &after);
         assert_eq!(
             told,
-            ["sink a: changed", "sink b: jsonl -> webhook", "sink c: removed (webhook)", "sink d: added (webhook)"]
+            [
+                "sink a: changed",
+                "sink b: jsonl -> webhook",
+                "sink c: removed (webhook)",
+                "sink d: added (webhook)"
+            ]
         );
     }
 

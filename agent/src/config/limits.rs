@@ -33,7 +33,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_sockets: 131_072, max_flows: 114_688, ring_mib: 4, record_queue: WriterSettings::QUEUE_BYTES as u64 }
+        Self {
+            max_sockets: 131_072,
+            max_flows: 114_688,
+            ring_mib: 4,
+            record_queue: WriterSettings::QUEUE_BYTES as u64,
+        }
     }
 }
 

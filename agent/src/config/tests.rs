@@ -701,18 +701,17 @@ fn witness(more: &str) -> String {
 fn a_witness_is_who_signs_with_a_key_of_witnesses() {
     let (config, _) = parse(&witness("ca_file = \"/ca\"\nevery_secs = 5\nalert_after_secs = 7\n"));
     let [known] = config.witnesses.as_slice() else { panic!("{:?}", config.witnesses) };
-    assert_eq!((known.witness.name.as_str(), known.witness.url.as_str()), ("audit", "https://witness.example.org"));
+    assert_eq!(
+        (known.witness.name.as_str(), known.witness.url.as_str()),
+        ("audit", "https://witness.example.org")
+    );
     assert_eq!(known.witness.key.to_string(), WITNESS_KEY);
     assert_eq!((known.every.as_secs(), known.alert_after.as_secs()), (5, 7));
 
     check("[limits]\nrecord_queue = \"1 KiB\"", "limits.record_queue", "\"1 KiB\" is out of bounds");
     let log_key = "example.org/log+e4efe5c7+AXqOlQ+E0ZnUwb3tTGWHtjmvtbAq3GbBl0yXvZ3VRZZ2";
     check(&witness("").replace(WITNESS_KEY, "me+1+x"), "witness[0].key", "\"me+1+x\" is not a key");
-    check(
-        &witness("").replace(WITNESS_KEY, log_key),
-        "witness[0].key",
-        &format!("\"{log_key}\" is"),
-    );
+    check(&witness("").replace(WITNESS_KEY, log_key), "witness[0].key", &format!("\"{log_key}\" is"));
     check(
         &witness("").replace(".org/\"", ".org/add-checkpoint\""),
         "witness[0].url",

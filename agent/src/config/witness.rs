@@ -24,7 +24,11 @@ pub(super) const DEFAULT_ALERT_AFTER: Duration = Duration::from_secs(300);
 /// A quorum is a handful; each is asked every minute.
 const MAX_WITNESSES: usize = 16;
 
-pub(super) fn read(report: &mut Report<'_>, root: &mut Section<'_>, has_ledger: bool) -> Vec<WitnessSettings> {
+pub(super) fn read(
+    report: &mut Report<'_>,
+    root: &mut Section<'_>,
+    has_ledger: bool,
+) -> Vec<WitnessSettings> {
     let sections = root.sections(report, "witness", &keys::WITNESS);
     if let Some(section) = sections.get(MAX_WITNESSES) {
         let place = section.place.clone();

@@ -197,10 +197,9 @@ impl Subject {
             Self::Unpinned { .. } => &["somebody with root removed the pin"],
             Self::Appeared { .. } => &["a driver was loaded again", "somebody made the interface again"],
             Self::Renamed { .. } => &["udev", "somebody with root"],
-            Self::Unwitnessed { .. } => &[
-                "the witness or the way to it is down",
-                "the witness does not know the key of this ledger",
-            ],
+            Self::Unwitnessed { .. } => {
+                &["the witness or the way to it is down", "the witness does not know the key of this ledger"]
+            }
             Self::Contradicted { .. } => &[
                 "an old state of the ledger was put back, with all its copies",
                 "somebody else signs with the key of this ledger: a host that was cloned, a key that was copied",

@@ -79,8 +79,9 @@ impl Deliver for Jsonl {
 
 impl Output {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.write_what_is_missing(lines)
-            .map_err(|error| io::Error::new(error.kind(), format!("writing {}: {error}", self.path.display())))
+        self.write_what_is_missing(lines).map_err(|error| {
+            io::Error::new(error.kind(), format!("writing {}: {error}", self.path.display()))
+        })
     }
 
     fn write_what_is_missing(&mut self, lines: &[u8]) -> io::Result<()> {

@@ -85,8 +85,12 @@ mod tests {
         let error = files(&webhook).expect_err("others can read it").to_string();
         assert!(error.contains("has mode 0644") && error.contains("0600"), "{error}");
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("a mode");
-        files(&sink("kind = \"syslog\"\naddress = \"loghost:514\"\ntransport = \"udp\"\n")).expect("no files");
+        files(&sink("kind = \"syslog\"\naddress = \"loghost:514\"\ntransport = \"udp\"\n"))
+            .expect("no files");
         let file = sink("kind = \"jsonl\"\npath = \"/no/such/records.jsonl\"\n");
-        assert_eq!(files(&file).expect_err("no directory").to_string(), "/no/such: is not a directory; create it first");
+        assert_eq!(
+            files(&file).expect_err("no directory").to_string(),
+            "/no/such: is not a directory; create it first"
+        );
     }
 }

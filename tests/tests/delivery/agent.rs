@@ -158,10 +158,7 @@ fn a_violation_reaches_webhook_file_and_alertmanager_whatever_a_dead_sink_does()
             found.cloned().with_context(|| format!("no alert for {country}: {alerts:#?}"))
         };
         let alert = eventually(SOON, || fires("DE"))?;
-        ensure!(
-            alert["labels"]["host"] == "storage-1" && alert["labels"]["policy"] == "lab",
-            "{alert:#}"
-        );
+        ensure!(alert["labels"]["host"] == "storage-1" && alert["labels"]["policy"] == "lab", "{alert:#}");
         eventually(SOON, || {
             let alerts = alertmanager.alerts().context("Alertmanager answers")?;
             let beats = alerts.iter().any(|alert| alert["labels"]["alertname"] == "HomeportHeartbeat");
@@ -170,7 +167,10 @@ fn a_violation_reaches_webhook_file_and_alertmanager_whatever_a_dead_sink_does()
             ensure!(!scene.agent.records()?.episodes_in("DE").is_empty(), "the file has not got it");
             let row = sink_row(&scene.agent, "dead")?;
             ensure!(row["state"] == "failing" && row["delivered"] == 0, "{row:#}");
-            ensure!(sink_row(&scene.agent, "siem")?["state"] == "delivering", "one dead sink has harmed another");
+            ensure!(
+                sink_row(&scene.agent, "siem")?["state"] == "delivering",
+                "one dead sink has harmed another"
+            );
             Ok(())
         })?;
         let mut times = measure(&scene, &alertmanager)?;
@@ -201,10 +201,9 @@ fn measure(scene: &Scene, alertmanager: &Alertmanager) -> Result<Vec<Duration>> 
     let _sink = scene.lab.listener(Host::Foreign, "tcp-sink", "[::]:9001".parse()?, "")?;
     (1..=MEASURED)
         .map(|number| {
-            let mut actor = scene.lab.actor(
-                Host::Storage,
-                &format!("tcp-push --to [{network}{number:x}]:9001 --bytes 20000"),
-            )?;
+            let mut actor = scene
+                .lab
+                .actor(Host::Storage, &format!("tcp-push --to [{network}{number:x}]:9001 --bytes 20000"))?;
             let begin = Instant::now();
             let site = format!("site-{number}");
             while !alertmanager
@@ -238,7 +237,8 @@ fn an_agent_that_is_stopped_or_killed_goes_on_where_its_receivers_were() {
         scene.agent.kill()?;
         scene.agent.start_again(&scene.lab)?;
         eventually(SOON, || {
-            let lifecycle = Records(siem.records()).lifecycle().iter().filter(|event| **event == "start").count();
+            let lifecycle =
+                Records(siem.records()).lifecycle().iter().filter(|event| **event == "start").count();
             ensure!(lifecycle == 2, "{lifecycle} starts have come");
             Ok(())
         })?;
@@ -317,7 +317,9 @@ fn a_reload_adds_changes_and_removes_sinks() {
             .0
             .iter()
             .filter(|record| record["unmapped"]["homeport"]["event"] == "configuration-change")
-            .flat_map(|record| record["unmapped"]["homeport"]["changes"].as_array().cloned().unwrap_or_default())
+            .flat_map(|record| {
+                record["unmapped"]["homeport"]["changes"].as_array().cloned().unwrap_or_default()
+            })
             .filter_map(|change| change.as_str().map(str::to_owned))
             .collect();
         ensure!(

@@ -128,13 +128,17 @@ fn a_witness_signs_what_the_agent_writes_and_refuses_an_old_state_put_back() {
         let size = ledger::verify(&ledger_dir(&scene.agent))?.entries.len();
         ensure!(code == Some(0) && told.contains(&format!("{size} entries, by ")), "{code:?} {told}");
 
-        let (state, old) = (scene.agent.directory().join("state"), scene.agent.directory().join("old"));
-        copy(&state, &old)?;
+        // The ledger's head has a copy on disk and one in memory.
+        let directory = scene.agent.directory().to_owned();
+        let kept = ["state", "run"].map(|name| (directory.join(name), directory.join(format!("old-{name}"))));
+        kept.iter().try_for_each(|(now, old)| copy(now, old))?;
         scene.agent.start_again(&scene.lab)?;
         wait_for(scene, "signing", size as u64 + 2)?;
         ensure!(scene.agent.stop()?.success(), "a good end");
-        fs::remove_dir_all(&state)?;
-        fs::rename(&old, &state)?;
+        for (now, old) in &kept {
+            fs::remove_dir_all(now)?;
+            fs::rename(old, now)?;
+        }
         scene.agent.start_again(&scene.lab)?;
         let row = wait_for_refusal(scene)?;
         let reason = row["reason"].as_str().context("a reason")?;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use homeport_tests::{
     agent::{Agent, eventually},
-    lab::{self, Family, Host, Lab},
+    lab::{Family, Host, Lab},
     ledger,
     records::Records,
     scene::{Scene, scene},
@@ -155,8 +155,12 @@ fn what_a_full_disk_and_memory_cannot_hold_is_counted_exactly() {
         })?;
         ensure!(!records.episodes_in("DE").is_empty(), "findings are dropped last");
         let records = scene.finish()?;
-        let gaps: Vec<&Value> =
-            records.0.iter().map(|record| &record["unmapped"]["homeport"]).filter(|it| it["event"] == "gap").collect();
+        let gaps: Vec<&Value> = records
+            .0
+            .iter()
+            .map(|record| &record["unmapped"]["homeport"])
+            .filter(|it| it["event"] == "gap")
+            .collect();
         let counted: u64 = gaps
             .iter()
             .flat_map(|gap| [&gap["intervals"], &gap["updates"], &gap["transitions"]])
@@ -166,7 +170,10 @@ fn what_a_full_disk_and_memory_cannot_hold_is_counted_exactly() {
             records.0.iter().filter_map(|record| record["metadata"]["sequence"].as_u64()).collect();
         let (first, last) = (numbers.first().context("one")?, numbers.last().context("one")?);
         let missing = (last - first + 1) - numbers.len() as u64;
-        ensure!(missing == counted && counted >= 5, "{missing} are missing, {counted} are counted: {gaps:#?}");
+        ensure!(
+            missing == counted && counted >= 5,
+            "{missing} are missing, {counted} are counted: {gaps:#?}"
+        );
         let (code, report) = verify(&disk.path().join("ledger"))?;
         ensure!(code == Some(0) && report["declared_missing"] == counted, "{report:#}");
         let degraded = records
@@ -263,7 +270,10 @@ impl Ext4 {
         let files = TempDir::new()?;
         let disk = Self { at: TempDir::new()?, image: files.path().join("image"), _files: files };
         fs::File::create(&disk.image)?.set_len(16 << 20)?;
-        ensure!(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&disk.image).status()?.success(), "mkfs.ext4");
+        ensure!(
+            Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&disk.image).status()?.success(),
+            "mkfs.ext4"
+        );
         disk.mount()?;
         Ok(disk)
     }
@@ -283,8 +293,10 @@ impl Ext4 {
     fn fail(&self) -> Result<()> {
         let mounts = fs::read_to_string("/proc/mounts")?;
         let at = self.path().display().to_string();
-        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(&at)).context("it is mounted")?;
-        let device = line.strip_prefix("/dev/").and_then(|line| line.split(' ').next()).context("a device")?;
+        let line =
+            mounts.lines().find(|line| line.split(' ').nth(1) == Some(&at)).context("it is mounted")?;
+        let device =
+            line.strip_prefix("/dev/").and_then(|line| line.split(' ').next()).context("a device")?;
         Ok(fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1")?)
     }
 
@@ -341,8 +353,13 @@ fn a_clock_that_is_set_is_on_record_and_changes_neither_order_nor_bytes() {
 
 fn set_clock(by: &str) -> Result<()> {
     // The offset is from now on: `date` reads the clock and sets it, microseconds later.
-    let at = lab::output(Command::new("date").args(["--date", by, "+%s.%N"]))?;
-    lab::output(Command::new("date").args(["--set", &format!("@{}", at.trim())])).map(drop)
+    let at = Command::new("date").args(["--date", by, "+%s.%N"]).output()?.stdout;
+    let at = format!("@{}", String::from_utf8(at)?.trim());
+    ensure!(
+        Command::new("date").args(["--set", &at]).output()?.status.success(),
+        "the clock cannot be set to {at}"
+    );
+    Ok(())
 }
 
 #[test]

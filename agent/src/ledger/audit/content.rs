@@ -261,7 +261,8 @@ impl Content {
 
     /// Whether it was missing up to now, and is no more.
     fn came_late(&mut self, sequence: u64) -> bool {
-        let Some(at) = self.holes.iter().rposition(|hole| (hole.first..=hole.last).contains(&sequence)) else {
+        let Some(at) = self.holes.iter().rposition(|hole| (hole.first..=hole.last).contains(&sequence))
+        else {
             return sequence < self.floor && self.floor - sequence <= LATE;
         };
         let hole = self.holes.remove(at);
@@ -416,7 +417,8 @@ mod tests {
 
     #[test]
     fn a_number_may_be_overtaken_but_not_skipped() {
-        let in_order = |numbers: &[u64]| numbers.iter().map(|number| record(*number, 0, "")).collect::<Vec<_>>();
+        let in_order =
+            |numbers: &[u64]| numbers.iter().map(|number| record(*number, 0, "")).collect::<Vec<_>>();
         check(&in_order(&[1, 2, 6, 4, 3, 5, 7]), &[]);
         check(&in_order(&[1, 2, 6, 4, 7]), &["1 records are missing", "1 records are missing"]);
         // What was before the first one that is kept.

@@ -220,7 +220,7 @@ impl Client {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok((response.status(), String::from_utf8_lossy(&bytes).into_owned()))
+        Ok((response.status(), String::from_utf8_lossy(&bytes).trim_end().to_owned()))
     }
 }
 

@@ -143,8 +143,10 @@ impl Standing {
         if is_contradiction {
             self.contradiction = Some(reason.clone());
         }
-        let (kernel, wall) =
-            self.failing.as_ref().map_or((KernelTime::now(), WallTime::now()), |&(kernel, wall, _)| (kernel, wall));
+        let (kernel, wall) = self
+            .failing
+            .as_ref()
+            .map_or((KernelTime::now(), WallTime::now()), |&(kernel, wall, _)| (kernel, wall));
         self.failing = Some((kernel, wall, reason));
     }
 }
@@ -324,7 +326,8 @@ impl Attendant {
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 lock(&self.standing).failed(&error, self.failures);
-                let doubled = FIRST_RETRY.saturating_mul(1_u32.checked_shl(self.failures - 1).unwrap_or(u32::MAX));
+                let doubled =
+                    FIRST_RETRY.saturating_mul(1_u32.checked_shl(self.failures - 1).unwrap_or(u32::MAX));
                 usual.min(doubled)
             }
         }
