@@ -41,6 +41,7 @@ mod observe;
 mod outbox;
 pub mod overview;
 mod reload;
+mod roles;
 mod run_state;
 pub mod selftest;
 mod service;
@@ -90,7 +91,7 @@ use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
     clock::{Clock, ClockSteps, KernelTime, WallTime},
     config::{Config, Namespaces},
-    control,
+    confine, control,
     coverage::findings::Findings,
     exit::{Exit, Failure},
     flow::{
@@ -409,6 +410,7 @@ impl App {
         self.take_up_findings(&links).await;
         self.commit();
         self.save_state();
+        confine::after_start();
         service::tell(&[NotifyState::Ready]);
 
         let reason = loop {
@@ -454,7 +456,10 @@ impl App {
     fn open_page(&self, queries: mpsc::Sender<snapshot::Query>) -> Option<page::Server> {
         let mut settings = page::Settings::new(&self.config.page)?;
         settings.host_names.push(self.origin.hostname.to_ascii_lowercase());
-        let records: Arc<dyn crate::ledger::Source> = self.records.clone();
+        let records = page::Records {
+            ledger: self.ledger.clone().map(|ledger| Arc::new(ledger) as Arc<dyn crate::ledger::Source>),
+            run: self.records.clone(),
+        };
         match page::serve(settings, Arc::new(queries), records) {
             Ok(server) => {
                 let scheme = if self.config.page.tls.is_some() { "https" } else { "http" };

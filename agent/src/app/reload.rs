@@ -7,7 +7,7 @@ use std::{
 
 use sd_notify::NotifyState;
 
-use super::{App, databases::open_databases, observe::assess, service};
+use super::{App, databases::open_databases, minute::statements, observe::assess, service};
 use crate::{
     alert::RejudgeCause,
     clock::WallTime,
@@ -139,7 +139,8 @@ impl App {
         for change in &changes {
             tracing::info!("reload: {change}");
         }
-        self.record_event(Event::PolicyChange { before_hash, after_hash, changes });
+        let statements = statements(&self.policies);
+        self.record_event(Event::PolicyChange { before_hash, after_hash, changes, statements });
         self.judge_again(RejudgeCause::Policy);
     }
 

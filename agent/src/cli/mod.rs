@@ -10,10 +10,10 @@ mod flows;
 mod generate;
 mod ledger;
 mod log;
+mod report;
 mod run;
 mod selftest;
 mod status;
-mod table;
 mod witness;
 
 use std::{io::IsTerminal as _, path::PathBuf};
@@ -25,6 +25,7 @@ use crate::{
     config::{Config, render},
     exit::{Exit, Failure},
     geo::embedded,
+    table,
 };
 
 /// Where the configuration is, if nobody says otherwise.
@@ -85,6 +86,8 @@ enum Command {
     Coverage(coverage::Args),
     /// Let the running agent send a datagram that must come out of it as a finding
     Selftest(selftest::Args),
+    /// Make the residency statement of a period from a ledger: text, HTML or JSON, offline and without an agent
+    Report(report::Args),
     /// Verify, read, prove and export a ledger, offline and without an agent
     Ledger(ledger::Args),
     /// Be a witness: remember how far ledgers have come, and sign only what continues that
@@ -117,6 +120,7 @@ impl Cli {
             Command::Flows(args) => flows::run(args),
             Command::Coverage(args) => coverage::run(args),
             Command::Selftest(args) => selftest::run(args),
+            Command::Report(args) => report::run(args),
             Command::Ledger(args) => ledger::run(args),
             Command::Witness(args) => witness::run(args),
             Command::Cleanup(args) => cleanup::run(args),

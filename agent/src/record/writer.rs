@@ -239,7 +239,10 @@ impl Writer {
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
         let thread = std::thread::Builder::new()
             .name("records".to_owned())
-            .spawn(move || runtime.block_on(run(engine, inbox, health_sender, copy)))
+            .spawn(move || {
+                crate::confine::thread();
+                runtime.block_on(run(engine, inbox, health_sender, copy))
+            })
             .map_err(OpenError::Thread)?;
         Ok(Self { commands, health, numbering, copy_lost_batches, thread })
     }

@@ -356,11 +356,13 @@ impl Packet {
         }
     }
 
-    /// Adds what fragmentation will add: every fragment repeats the network header.
+    /// Adds what fragmentation will add: every fragment repeats the network header, with its options and extensions.
     #[inline(always)]
     pub(crate) fn fragment(&mut self, mtu: u64) {
-        let (header, overhead) = if self.is_ipv6 { (IPV6_HEADER as u64, 8) } else { (IPV4_HEADER as u64, 0) };
-        if self.wire_bytes <= mtu || mtu < 576 {
+        let header = (self.l4_at - self.l3_at) as u64;
+        let overhead = if self.is_ipv6 { 8 } else { 0 };
+        // With room for one fragment's data at least, or the kernel sends nothing.
+        if self.wire_bytes <= mtu || mtu < 576 || mtu - 64 < header {
             return;
         }
         let room = (mtu - header - overhead) & !7;

@@ -94,7 +94,8 @@ impl Syslog {
             return Ok(Arc::clone(config));
         }
         let settings = self.settings.tls.clone();
-        let config = tokio::task::spawn_blocking(move || tls::client_config(&settings)).await?;
+        let config =
+            tokio::task::spawn_blocking(move || tls::client_config(&settings, tls::Use::Tls)).await?;
         Ok(Arc::clone(self.tls.insert(Arc::new(config.map_err(io::Error::other)?))))
     }
 }
