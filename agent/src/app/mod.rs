@@ -23,6 +23,7 @@
 //! | `commit` | from when on what was read and recorded counts |
 //! | `run_state` | what one agent leaves for the next, until the next boot |
 //! | `delivery` | sinks, and what happens at them |
+//! | `witnesses` | who signs the checkpoints of the ledger, and who does not |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a boot |
 //! | `coverage` | the statement of what is seen and what not |
@@ -50,6 +51,7 @@ mod state;
 pub mod status;
 mod sweep_time;
 mod watch;
+mod witnesses;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -80,6 +82,7 @@ use self::{
     state::StateFile,
     sweep_time::SweepTimes,
     watch::Watch,
+    witnesses::Watched,
 };
 pub use self::{
     databases::{Databases, open_databases},
@@ -150,6 +153,7 @@ struct App {
     booted: Option<WallTime>,
     outbox: Outbox,
     delivery: Delivery,
+    witnesses: Watched,
     /// For whoever reads the records.
     ledger: Option<Ledger>,
     edges: Edges,
@@ -243,7 +247,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
             ledger: ledger_settings(&config, &origin.host_uid),
             file: config.records.file.clone(),
             stdout: config.records.stdout,
-            queue_bytes: WriterSettings::QUEUE_BYTES,
+            queue_bytes: usize::try_from(config.limits.record_queue).unwrap_or(usize::MAX),
             instance: format!("{}-{}", &identity.boot[..8.min(identity.boot.len())], std::process::id()),
             sequence_floor: saved.sequence.max(last_sequence),
         },
@@ -305,6 +309,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         clock_steps: ClockSteps::default(),
         outbox: Outbox::start(writer, Arc::clone(&records)),
         delivery: Delivery::default(),
+        witnesses: Watched::default(),
         ledger: started.ledger,
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
@@ -362,6 +367,11 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
     {
         // The records are safe; `look_at_sinks` says that nobody gets them.
         tracing::error!(%error, "sinks cannot be started");
+    }
+    if let Some(ledger) = &app.ledger
+        && let Err(error) = app.witnesses.start(&app.config, ledger)
+    {
+        tracing::error!(%error, "witnesses cannot be asked");
     }
     app.serve(&before).await
 }
@@ -509,7 +519,7 @@ impl App {
                 "the disk does not answer; records may be missing"
             ),
         }
-        self.delivery.stop().await;
+        tokio::join!(self.delivery.stop(), self.witnesses.stop());
     }
 
     fn context(&self) -> Context<'_> {

@@ -132,6 +132,7 @@ impl App {
         self.look_at_selftest(now);
         self.look_at_conditions();
         self.look_at_sinks();
+        self.look_at_witnesses();
         self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
             self.record_minute(WallTime::now());
