@@ -379,7 +379,8 @@ fn a_bundle_of_evidence_makes_the_same_statement() {
         crate::ledger::audit::note::Checkpoint::parse(&scene.ledger.checkpoint()).expect("a head");
     let (from, to) = (BEGIN, BEGIN + 14 * MINUTE);
     let whole = scene.statement(Some(from), Some(to));
-    let (first, last) = (whole.proof.first_entry.expect("one"), whole.proof.last_entry.expect("one"));
+    // The interval that ends with the period is recorded a moment later: evidence reaches one entry further.
+    let (first, last) = (whole.proof.first_entry.expect("one"), whole.proof.last_entry.expect("one") + 1);
     let out = tempfile::tempdir().expect("a directory");
     crate::ledger::audit::export::export(
         &reader,
