@@ -28,6 +28,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod confine;
 pub mod control;
 pub mod coverage;
 pub mod exit;

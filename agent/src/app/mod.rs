@@ -23,6 +23,7 @@
 //! | `commit` | from when on what was read and recorded counts |
 //! | `run_state` | what one agent leaves for the next, until the next boot |
 //! | `delivery` | sinks, and what happens at them |
+//! | `witnesses` | who signs the checkpoints of the ledger, and who does not |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a boot |
 //! | `coverage` | the statement of what is seen and what not |
@@ -41,6 +42,7 @@ mod observe;
 mod outbox;
 pub mod overview;
 mod reload;
+mod roles;
 mod run_state;
 pub mod selftest;
 mod service;
@@ -49,6 +51,7 @@ mod state;
 pub mod status;
 mod sweep_time;
 mod watch;
+mod witnesses;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -79,6 +82,7 @@ use self::{
     state::StateFile,
     sweep_time::SweepTimes,
     watch::Watch,
+    witnesses::Watched,
 };
 pub use self::{
     databases::{Databases, open_databases},
@@ -88,7 +92,7 @@ use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
     clock::{Clock, ClockSteps, KernelTime, WallTime},
     config::{Config, Namespaces},
-    control,
+    confine, control,
     coverage::findings::Findings,
     exit::{Exit, Failure},
     flow::{
@@ -149,6 +153,7 @@ struct App {
     booted: Option<WallTime>,
     outbox: Outbox,
     delivery: Delivery,
+    witnesses: Watched,
     /// For whoever reads the records.
     ledger: Option<Ledger>,
     edges: Edges,
@@ -242,7 +247,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
             ledger: ledger_settings(&config, &origin.host_uid),
             file: config.records.file.clone(),
             stdout: config.records.stdout,
-            queue_bytes: WriterSettings::QUEUE_BYTES,
+            queue_bytes: usize::try_from(config.limits.record_queue).unwrap_or(usize::MAX),
             instance: format!("{}-{}", &identity.boot[..8.min(identity.boot.len())], std::process::id()),
             sequence_floor: saved.sequence.max(last_sequence),
         },
@@ -304,6 +309,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         clock_steps: ClockSteps::default(),
         outbox: Outbox::start(writer, Arc::clone(&records)),
         delivery: Delivery::default(),
+        witnesses: Watched::default(),
         ledger: started.ledger,
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
@@ -362,6 +368,11 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         // The records are safe; `look_at_sinks` says that nobody gets them.
         tracing::error!(%error, "sinks cannot be started");
     }
+    if let Some(ledger) = &app.ledger
+        && let Err(error) = app.witnesses.start(&app.config, ledger)
+    {
+        tracing::error!(%error, "witnesses cannot be asked");
+    }
     app.serve(&before).await
 }
 
@@ -400,6 +411,7 @@ impl App {
         self.take_up_findings(&links).await;
         self.commit();
         self.save_state();
+        confine::after_start();
         service::tell(&[NotifyState::Ready]);
 
         let reason = loop {
@@ -445,7 +457,10 @@ impl App {
     fn open_page(&self, queries: mpsc::Sender<snapshot::Query>) -> Option<page::Server> {
         let mut settings = page::Settings::new(&self.config.page)?;
         settings.host_names.push(self.origin.hostname.to_ascii_lowercase());
-        let records: Arc<dyn crate::ledger::Source> = self.records.clone();
+        let records = page::Records {
+            ledger: self.ledger.clone().map(|ledger| Arc::new(ledger) as Arc<dyn crate::ledger::Source>),
+            run: self.records.clone(),
+        };
         match page::serve(settings, Arc::new(queries), records) {
             Ok(server) => {
                 let scheme = if self.config.page.tls.is_some() { "https" } else { "http" };
@@ -504,7 +519,7 @@ impl App {
                 "the disk does not answer; records may be missing"
             ),
         }
-        self.delivery.stop().await;
+        tokio::join!(self.delivery.stop(), self.witnesses.stop());
     }
 
     fn context(&self) -> Context<'_> {

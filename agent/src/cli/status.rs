@@ -5,9 +5,10 @@ use super::{
     table,
 };
 use crate::{
-    app::status::StatusView,
+    app::status::{StatusView, UnwrittenRow},
     control,
     exit::{Exit, Failure},
+    ledger::witness::watch::WitnessRow,
     sink::SinkRow,
 };
 
@@ -96,6 +97,15 @@ fn print(view: &StatusView) {
             println!("  {problem}");
         }
     }
+    if let Some(UnwrittenRow { since, reason, records, bytes, dropped }) = &view.unwritten {
+        let bytes = table::bytes(*bytes);
+        println!(
+            "  {records} records of {bytes} wait in memory since {since}, {dropped} were dropped: {reason}"
+        );
+    }
+    for row in &view.witnesses {
+        println!("  {}", witness_line(row));
+    }
     if !view.sinks.is_empty() {
         let rows: Vec<Vec<String>> = view.sinks.iter().map(sink_row).collect();
         let header =
@@ -105,6 +115,19 @@ fn print(view: &StatusView) {
     println!();
     for row in &view.databases {
         println!("database {} ({}), built {}, {} days old", row.name, row.kind, row.built, row.age_days);
+    }
+}
+
+fn witness_line(row: &WitnessRow) -> String {
+    let WitnessRow { name, url, state, .. } = row;
+    let signed = match (row.signed_entries, &row.signed_at) {
+        (Some(entries), Some(time)) => format!("{entries} entries at {time}"),
+        _ => "nothing yet".to_owned(),
+    };
+    let reason = row.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    match state.as_str() {
+        "signing" => format!("witness {name} ({url}) has signed {signed}"),
+        _ => format!("witness {name} ({url}) {state}{reason}; has signed {signed}"),
     }
 }
 

@@ -169,12 +169,13 @@ impl History {
             let (secs, n_buckets) = range.buckets();
             // It counts where it ended: it cannot be split.
             let number = (end / 1000 - 1).div_euclid(secs);
-            let newest = ring.back().map_or(i64::MIN, |bucket| bucket.number);
-            if number > newest {
-                ring.push_back(Bucket { number, ..Bucket::default() });
+            // Records need not come in the order of their times: the ledger and this run are read at once, and a clock
+            // may be set back.
+            let place = ring.partition_point(|bucket| bucket.number < number);
+            if ring.get(place).is_none_or(|bucket| bucket.number != number) {
+                ring.insert(place, Bucket { number, ..Bucket::default() });
             }
-            // The clock may have been set back: the newest bucket takes it.
-            let Some(bucket) = ring.iter_mut().rev().find(|bucket| bucket.number <= number) else { continue };
+            let Some(bucket) = ring.get_mut(place) else { continue };
             for (place, sums) in &places {
                 bucket.places.entry(place.clone()).or_default().add(*sums);
             }

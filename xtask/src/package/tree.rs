@@ -20,6 +20,7 @@ pub(super) struct Places {
 /// Files from the repository: from, to.
 const FILES: &[(&str, &str)] = &[
     ("agent/deploy/systemd/homeport.service", "usr/lib/systemd/system/homeport.service"),
+    ("agent/deploy/systemd/homeport.sysusers", "usr/lib/sysusers.d/homeport.conf"),
     ("agent/deploy/homeport.toml", "etc/homeport/homeport.toml"),
     ("NOTICE", "usr/share/doc/homeport/NOTICE"),
     ("README.md", "usr/share/doc/homeport/README.md"),

@@ -107,6 +107,9 @@ fn print(report: &Report) {
     if report.declared_missing > 0 {
         line("missing", &format!("{} records, as the ledger itself says", report.declared_missing));
     }
+    if report.repeated > 0 {
+        line("repeated", &format!("{} records, unchanged: written again after a crash", report.repeated));
+    }
     match report.wrong {
         0 => line("result", "VERIFIED"),
         1 => line("result", "NOT VERIFIED: 1 thing is wrong"),

@@ -15,6 +15,7 @@ use super::{
     merkle::{HASH_BYTES, Hash, Subtrees, fold},
     note::MAX_NOTE_BYTES,
 };
+use crate::ledger::{pack, path};
 
 /// The signed head.
 pub const CHECKPOINT: &str = "checkpoint";
@@ -201,25 +202,48 @@ impl Reader {
         }
     }
 
+    /// A bundle that is only there packed.
+    fn unpacked(&self, tile: Tile) -> Result<Option<Vec<u8>>, ReadError> {
+        if !tile.is_full() || tile.kind != Kind::Entries {
+            return Ok(None);
+        }
+        let path = packed_path(tile);
+        let Some(packed) = self.optional(&path, MAX_BUNDLE_BYTES)? else { return Ok(None) };
+        match pack::unpack(&packed, MAX_BUNDLE_BYTES) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => Err(ReadError::Shape {
+                path,
+                expected: "a bundle packed by gzip, with no more about it than that".to_owned(),
+                found: format!("{} bytes that are not", packed.len()),
+            }),
+        }
+    }
+
     /// A tile's bytes, and the file they are from. A partial tile may be gone when a wider or the full one is there:
-    /// then that is read, of which the tile is the beginning.
-    fn tile_bytes(&self, tile: Tile) -> Result<(Vec<u8>, Tile), ReadError> {
+    /// then that is read, of which the tile is the beginning. A full bundle may be packed.
+    fn tile_bytes(&self, tile: Tile) -> Result<(Vec<u8>, Origin), ReadError> {
         let limit = match tile.kind {
             Kind::Entries => MAX_BUNDLE_BYTES,
             Kind::Hashes(_) => TILE_WIDTH * HASH_BYTES as u64,
         };
         let missing = match self.file(&tile.path(), limit) {
-            Ok(bytes) => return Ok((bytes, tile)),
-            Err(error @ ReadError::Missing { .. }) if !tile.is_full() => error,
+            Ok(bytes) => return Ok((bytes, Origin { tile, is_packed: false })),
+            Err(error @ ReadError::Missing { .. }) => error,
             Err(error) => return Err(error),
         };
         let full = Tile::full(tile.kind, tile.index);
+        if let Some(bytes) = self.unpacked(full)? {
+            return Ok((bytes, Origin { tile: full, is_packed: true }));
+        }
+        if tile.is_full() {
+            return Err(missing);
+        }
         let mut wider = self.partials(full);
         wider.retain(|other| other.width > tile.width);
         wider.push(full);
         for other in wider {
             if let Some(bytes) = self.optional(&other.path(), limit)? {
-                return Ok((bytes, other));
+                return Ok((bytes, Origin { tile: other, is_packed: false }));
             }
         }
         Err(missing)
@@ -248,13 +272,13 @@ impl Reader {
         let (bytes, from) = self.tile_bytes(tile)?;
         let found = bytes.len();
         match format::hashes(&bytes) {
-            Some(mut hashes) if hashes.len() == usize::from(from.width) => {
+            Some(mut hashes) if hashes.len() == usize::from(from.tile.width) => {
                 hashes.truncate(usize::from(tile.width));
                 Ok(hashes)
             }
             _ => Err(ReadError::Shape {
                 path: from.path(),
-                expected: format!("{} bytes", usize::from(from.width) * HASH_BYTES),
+                expected: format!("{} bytes", usize::from(from.tile.width) * HASH_BYTES),
                 found: format!("{found} bytes"),
             }),
         }
@@ -320,8 +344,26 @@ pub(super) const fn entries_tile(index: u64, size: u64) -> Tile {
 #[derive(Debug)]
 pub struct Bundle {
     bytes: Vec<u8>,
-    from: Tile,
+    from: Origin,
     width: usize,
+}
+
+/// Which file something is from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    tile: Tile,
+    is_packed: bool,
+}
+
+impl Origin {
+    fn path(self) -> String {
+        if self.is_packed { packed_path(self.tile) } else { self.tile.path() }
+    }
+}
+
+/// Where a full bundle is once it is packed.
+pub(super) fn packed_path(tile: Tile) -> String {
+    format!("{}{}", tile.path(), path::PACKED)
 }
 
 impl Bundle {
@@ -341,10 +383,10 @@ impl Bundle {
     ///
     /// When it does not hold what its name says.
     pub fn entries(&self) -> Result<Vec<Range<usize>>, ReadError> {
-        let expected = || format!("{} whole entries", self.from.width);
+        let expected = || format!("{} whole entries", self.from.tile.width);
         let shape = |found| ReadError::Shape { path: self.path(), expected: expected(), found };
         match format::bundle(&self.bytes) {
-            Ok(mut entries) if entries.len() == usize::from(self.from.width) => {
+            Ok(mut entries) if entries.len() == usize::from(self.from.tile.width) => {
                 entries.truncate(self.width);
                 Ok(entries)
             }

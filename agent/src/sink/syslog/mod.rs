@@ -48,6 +48,11 @@ impl Syslog {
     }
 
     async fn hand_over(&mut self, messages: &[String]) -> io::Result<()> {
+        // First: a receiver is not to see connections that end because of a file of ours.
+        let config = match self.settings.transport {
+            Transport::Tls => Some(self.config().await?),
+            Transport::Tcp | Transport::Udp => None,
+        };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         let target = (self.settings.host.as_str(), self.settings.port);
         let addresses: Vec<SocketAddr> = lookup_host(target).await?.collect();
@@ -56,7 +61,7 @@ impl Syslog {
                 Transport::Udp => datagrams(address, messages).await,
                 // Only a connection that did not come about may go elsewhere: otherwise messages were under way.
                 Transport::Tcp | Transport::Tls => match TcpStream::connect(address).await {
-                    Ok(stream) => return self.over(stream, messages).await,
+                    Ok(stream) => return self.over(stream, config, messages).await,
                     Err(error) => Err(error),
                 },
             };
@@ -68,13 +73,15 @@ impl Syslog {
         Err(last)
     }
 
-    async fn over(&mut self, stream: TcpStream, messages: &[String]) -> io::Result<()> {
+    async fn over(
+        &mut self,
+        stream: TcpStream,
+        config: Option<Arc<ClientConfig>>,
+        messages: &[String],
+    ) -> io::Result<()> {
         let frames: Vec<u8> =
             messages.iter().flat_map(|message| format!("{} {message}", message.len()).into_bytes()).collect();
-        if self.settings.transport != Transport::Tls {
-            return stream::plain(stream, &frames).await;
-        }
-        let config = self.config().await?;
+        let Some(config) = config else { return stream::plain(stream, &frames).await };
         let outcome = stream::encrypted(stream, config, &self.settings.host, &frames).await;
         if outcome.is_err() {
             self.tls = None;
@@ -87,7 +94,8 @@ impl Syslog {
             return Ok(Arc::clone(config));
         }
         let settings = self.settings.tls.clone();
-        let config = tokio::task::spawn_blocking(move || tls::client_config(&settings)).await?;
+        let config =
+            tokio::task::spawn_blocking(move || tls::client_config(&settings, tls::Use::Tls)).await?;
         Ok(Arc::clone(self.tls.insert(Arc::new(config.map_err(io::Error::other)?))))
     }
 }
