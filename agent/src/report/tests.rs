@@ -407,3 +407,21 @@ fn the_json_can_be_read_back() {
     let text = serde_json::to_string(&statement).expect("JSON");
     assert_eq!(serde_json::from_str::<Statement>(&text).expect("a statement"), statement);
 }
+
+#[test]
+fn what_was_written_again_after_a_crash_counts_once() {
+    let mut scene = Scene::new();
+    scene.add(START, BEGIN, |_| {});
+    scene.minute(BEGIN, "covered", approved);
+    let once = {
+        scene.ledger.publish();
+        scene.statement(None, None)
+    };
+    let again = scene.records.last().expect("an interval").to_string();
+    scene.ledger.append(again.as_bytes());
+    scene.ledger.publish();
+    let statement = scene.statement(None, None);
+    assert!(statement.proof.verified, "{:#?}", statement.proof);
+    assert_eq!(statement.proof.repeated, 1);
+    assert_eq!((statement.totals, statement.coverage), (once.totals, once.coverage));
+}
