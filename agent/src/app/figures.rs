@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::App;
-use crate::{record::finding, sink::SinkRow};
+use crate::{ledger::witness::watch::WitnessRow, record::finding, sink::SinkRow};
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -14,11 +14,20 @@ pub struct Figures {
     pub coverage_findings: BTreeMap<&'static str, u64>,
     /// Receivers of records.
     pub sinks: Vec<SinkRow>,
+    /// Who signs how far the ledger has come.
+    pub witnesses: Vec<WitnessRow>,
+    /// Records that the disk has not taken yet.
+    pub unwritten: u64,
 }
 
 impl App {
     pub(super) fn figures(&self) -> Figures {
-        let mut figures = Figures { sinks: self.delivery.rows(), ..Figures::default() };
+        let mut figures = Figures {
+            sinks: self.delivery.rows(),
+            witnesses: self.witnesses.rows(),
+            unwritten: self.outbox.health().degraded.map_or(0, |degraded| degraded.queued_records as u64),
+            ..Figures::default()
+        };
         for episode in self.episodes.open() {
             let severity = finding::severity(episode.level).1.to_lowercase();
             *figures.episodes.entry((episode.kind.as_str(), severity)).or_default() += 1;

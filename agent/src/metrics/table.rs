@@ -18,6 +18,9 @@ fn seconds(text: &str) -> Option<f64> {
 /// States of an exception, as the overview has them.
 const EXCEPTION_STATES: [&str; 5] = ["not-started", "active", "near-limit", "exceeded", "expired"];
 
+/// States of a witness.
+const WITNESS_STATES: [&str; 4] = ["starting", "signing", "failing", "refusing"];
+
 /// States of a sink.
 const SINK_STATES: [&str; 4] = ["starting", "delivering", "failing", "removed"];
 
@@ -318,6 +321,42 @@ pub static FAMILIES: &[Family] = &[
             if let Some(ledger) = &scrape.flows.ledger {
                 out.of(&["fault"], ledger.fault.is_some());
                 out.of(&["damage"], ledger.damage.is_some());
+            }
+        },
+    },
+    Family {
+        stem: "homeport_unwritten_records",
+        kind: Gauge,
+        measure: Number,
+        labels: &[],
+        help: "Records that wait in memory because the disk does not take them.",
+        samples: |scrape, out| out.one(scrape.figures.unwritten),
+    },
+    Family {
+        stem: "homeport_witness_state",
+        kind: Gauge,
+        measure: Number,
+        labels: &["witness", "state"],
+        help: "1 for the state that holds: `starting`, `signing`, `failing` or `refusing` (it has seen another ledger).",
+        samples: |scrape, out| {
+            for row in &scrape.figures.witnesses {
+                for state in WITNESS_STATES {
+                    out.of(&[&row.name, state], row.state == state);
+                }
+            }
+        },
+    },
+    Family {
+        stem: "homeport_witness_signed_entries",
+        kind: Gauge,
+        measure: Number,
+        labels: &["witness"],
+        help: "Entries of the ledger that a witness has signed for.",
+        samples: |scrape, out| {
+            for row in &scrape.figures.witnesses {
+                if let Some(entries) = row.signed_entries {
+                    out.of(&[&row.name], entries);
+                }
             }
         },
     },

@@ -88,10 +88,16 @@ fn scrape() -> Scrape {
         "delivered": 7, "retries": 3, "dead_letters": 1, "skipped": 2, "last_success": null, "last_error": null,
         "failing_since": null,
     });
+    let witness = json!({
+        "name": "auditor", "url": "https://witness.example", "state": "refusing", "signed_entries": 30, "signed_at": null,
+        "failing_since": null, "reason": "it has seen more",
+    });
     let figures = Figures {
         episodes: BTreeMap::from([(("transfer", "high".to_owned()), 2)]),
         coverage_findings: BTreeMap::from([("bypass", 1)]),
         sinks: vec![serde_json::from_value(sink).expect("a row")],
+        witnesses: vec![serde_json::from_value(witness).expect("a row")],
+        unwritten: 5,
     };
     Scrape {
         exceptions,
@@ -150,6 +156,10 @@ fn a_scrape_says_what_the_agent_says() {
         (r#"homeport_sink_retries_total{sink="siem"}"#, "3"),
         (r#"homeport_sink_refused_total{sink="siem"}"#, "1"),
         (r#"homeport_sink_lost_total{sink="siem"}"#, "2"),
+        ("homeport_unwritten_records", "5"),
+        (r#"homeport_witness_state{witness="auditor",state="refusing"}"#, "1"),
+        (r#"homeport_witness_state{witness="auditor",state="signing"}"#, "0"),
+        (r#"homeport_witness_signed_entries{witness="auditor"}"#, "30"),
         ("homeport_ledger_entries", "40"),
         ("homeport_ledger_signed_entries", "38"),
         ("homeport_ledger_checkpoint_time_seconds", "1767323040.0"),

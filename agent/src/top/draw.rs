@@ -161,7 +161,7 @@ fn columns(view: View) -> (Vec<&'static str>, Vec<Constraint>) {
     match view {
         View::Owners => (
             vec!["     RATE", "     WIRE", "  PAYLOAD", "FLOWS", "VERDICT", "OWNER"],
-            vec![Length(10), Length(9), Length(9), Length(6), Length(9), Fill(1)],
+            vec![Length(10), Length(9), Length(9), Length(5), Length(9), Fill(1)],
         ),
         View::Destinations => (
             vec!["     RATE", "     WIRE", "VERDICT", "LOCATION", "DESTINATION"],

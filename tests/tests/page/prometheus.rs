@@ -106,7 +106,8 @@ fn ten_thousand_flows_make_no_series_and_no_delay() {
             Ok(get(scene, METRICS)?.lines().filter(|line| !line.starts_with('#')).count())
         };
         let before = series(scene)?;
-        let words = "fan --first 2001:db8:0:51:b:: --addresses 4000000000 --port 4000 --seed 1 --sockets udp-kept";
+        let words =
+            "fan --first 2001:db8:0:51:b:: --addresses 4000000000 --port 4000 --seed 1 --sockets udp-kept";
         let mut fan = scene.lab.actor(Host::Storage, words)?;
         fan.line()?;
         fan.tell(&format!("send 0 {FLOWS}"))?;
