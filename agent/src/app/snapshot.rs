@@ -318,7 +318,7 @@ impl FlowsView {
             policy_hash: policy_hash.clone(),
             flows: Vec::new(),
             rows: *rows,
-            table: table.clone(),
+            table: *table,
             classes: self.classes.clone(),
             overflow: self.overflow.clone(),
             retired: self.retired,

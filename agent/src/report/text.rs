@@ -118,9 +118,12 @@ pub(super) const fn says(is_empty: bool, is_hashed: bool) -> &'static str {
     }
 }
 
-/// What is said, about what, each property with its values.
-pub(super) fn grouped(says: &[[String; 3]]) -> Vec<(&str, Vec<(&str, Vec<&str>)>)> {
-    let mut groups: Vec<(&str, Vec<(&str, Vec<&str>)>)> = Vec::new();
+/// A property with its values.
+pub(super) type Line<'a> = (&'a str, Vec<&'a str>);
+
+/// What is said, about what.
+pub(super) fn grouped(says: &[[String; 3]]) -> Vec<(&str, Vec<Line<'_>>)> {
+    let mut groups: Vec<(&str, Vec<Line<'_>>)> = Vec::new();
     for [about, key, value] in says {
         if groups.last().is_none_or(|(known, _)| known != about) {
             groups.push((about, Vec::new()));
