@@ -58,8 +58,8 @@ fn document(statement: &Statement) -> Markup {
         }
         (answer(statement))
         (places(statement))
-        (policy(statement))
         (episodes(statement))
+        (policy(statement))
         (coverage(statement))
         (reconciliation(statement))
         (databases(statement))
@@ -198,7 +198,7 @@ fn episode(row: &EpisodeRow) -> Markup {
             h3 { (row.title) " " span.tag { (row.severity) } @if row.open { " " span.tag { "still open" } } }
             dl.facts {
                 dt { "When" } dd { (row.first_seen) " to " (row.last_seen) }
-                dt { "How much" } dd { (bytes(row.in_period.wire)) " in the period, " (bytes(row.altogether.wire)) " altogether, " (bytes(row.altogether.payload)) " of it payload" }
+                dt { "How much" } dd { (bytes(row.in_period.wire)) " in the period, " (bytes(row.altogether.wire)) " altogether, " (bytes(row.altogether.payload)) " of it payload" @if row.open { ", by its last record" } }
                 dt { "Who" } dd {
                     (row.owner) " (" (row.owner_quality) "); " (words::initiator(&row.initiator))
                     @for (name, value) in [("Executable", &row.executable), ("Command line", &row.command_line), ("User", &row.user)] {
