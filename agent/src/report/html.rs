@@ -295,7 +295,7 @@ fn databases(statement: &Statement) -> Markup {
                 thead { tr { th { "Database" } th { "Built" } th { "In use" } th { "SHA-256" } } }
                 tbody { @for row in &statement.databases { tr {
                     th scope="row" { (row.name) br; span.note { (row.kind) } }
-                    td { (row.built.get(..10).unwrap_or(&row.built)) }
+                    td.brief { (row.built.get(..10).unwrap_or(&row.built)) }
                     td { (row.since) " until " (row.until.as_deref().unwrap_or("the end")) }
                     td { code { (row.sha256) } }
                 } } }
@@ -324,7 +324,7 @@ fn events(statement: &Statement) -> Markup {
             @if statement.self_tests > 0 { p { (counted(statement.self_tests, "record")) " of a self-test went all the way from packet to record." } }
             div.wide { table {
                 thead { tr { th { "Time" } th { "Event" } th { "What" } th.number { "Entry" } } }
-                tbody { @for row in statement.events.iter().take(MAX_EVENTS) { tr { td { (row.time) } td { (row.event) } td { (row.message) } td.number { (row.entry) } } } }
+                tbody { @for row in statement.events.iter().take(MAX_EVENTS) { tr { td.brief { (row.time) } td.brief { (row.event) } td { (row.message) } td.number { (row.entry) } } } }
             } }
             @if statement.events.len() > MAX_EVENTS { p { "And " (statement.events.len() - MAX_EVENTS) " more; the JSON form of this statement has all." } }
         }
