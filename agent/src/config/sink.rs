@@ -307,10 +307,17 @@ fn header(text: &str) -> Result<(String, String), Refusal> {
     let (name, value) = values::line(text)?.split_once(':').map(own).ok_or_else(refuse)?;
     let is_sound = reqwest::header::HeaderName::try_from(&name).is_ok()
         && reqwest::header::HeaderValue::try_from(&value).is_ok();
-    // Credentials have files; these would replace what we say about the body.
-    let is_ours = ["authorization", "content-type", "content-encoding", "content-length", "host"]
-        .contains(&name.to_lowercase().as_str());
-    if is_sound && !is_ours { Ok((name, value)) } else { Err(refuse()) }
+    match name.to_lowercase().as_str() {
+        "authorization" => Err(Refusal::new(
+            "would show a secret to whoever reads this file",
+            "the token alone, in a file named by token_file",
+        )),
+        "content-type" | "content-encoding" | "content-length" | "host" => {
+            Err(Refusal::new("would replace what is said of the body", "another header"))
+        }
+        _ if is_sound => Ok((name, value)),
+        _ => Err(refuse()),
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), Refusal> {

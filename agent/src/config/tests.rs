@@ -679,7 +679,7 @@ fn a_secret_is_not_sent_where_it_can_be_read() {
     check(
         &webhook("headers = [\"Authorization: Bearer x\"]"),
         "sink[0].headers[0]",
-        "\"Authorization: Bearer x\" is not a header",
+        "\"Authorization: Bearer x\" would show a secret to whoever reads this file",
     );
     check(
         &webhook("").replace("https://", "https://user:secret@"),

@@ -185,7 +185,11 @@ fn words(error: &reqwest::Error) -> String {
 ///
 /// What is wrong with it.
 pub fn check_url(text: &str) -> Result<bool, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let url = match Url::parse(text) {
+        // The crate's words are about relative links.
+        Err(_) if !text.contains("://") => return Err("does not begin with https:// or http://".to_owned()),
+        url => url.map_err(|error| error.to_string())?,
+    };
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("has the scheme {}", url.scheme()));
     }

@@ -44,11 +44,15 @@ pub(crate) fn account(skb: *mut __sk_buff) {
         tell::lose(LOSS_UNPARSED, unsafe { (*skb).len } as u64);
         return;
     };
-    if packet.may_fragment
-        && let Some(mtu) = MTUS.get_ptr(ifindex)
-    {
-        // SAFETY: checked by the lookup.
-        packet.fragment(unsafe { *mtu } as u64);
+    if packet.may_fragment {
+        let mut mtu = kernel::route_mtu(skb, packet.is_ipv6);
+        if mtu == 0
+            && let Some(of_interface) = MTUS.get_ptr(ifindex)
+        {
+            // SAFETY: checked by the lookup.
+            mtu = unsafe { *of_interface };
+        }
+        packet.fragment(mtu as u64);
     }
     if !state.is_null() {
         // SAFETY: checked above; one aligned load, so slot and generation belong together.

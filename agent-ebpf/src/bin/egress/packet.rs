@@ -361,7 +361,7 @@ impl Packet {
     pub(crate) fn fragment(&mut self, mtu: u64) {
         let header = (self.l4_at - self.l3_at) as u64;
         let overhead = if self.is_ipv6 { 8 } else { 0 };
-        if self.wire_bytes <= mtu || mtu < 576 {
+        if self.wire_bytes <= mtu || mtu < 68 {
             return;
         }
         // Never zero, or the compiler calls a panic, which the verifier refuses; the kernel sends no such fragments.

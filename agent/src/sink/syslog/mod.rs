@@ -83,6 +83,13 @@ impl Syslog {
             messages.iter().flat_map(|message| format!("{} {message}", message.len()).into_bytes()).collect();
         let Some(config) = config else { return stream::plain(stream, &frames).await };
         let outcome = stream::encrypted(stream, config, &self.settings.host, &frames).await;
+        let outcome = outcome.map_err(|error| match is_not_tls(&error) {
+            true => io::Error::new(
+                error.kind(),
+                "it does not speak TLS there: is the transport tcp, or the port another?",
+            ),
+            false => error,
+        });
         if outcome.is_err() {
             self.tls = None;
         }
@@ -120,6 +127,12 @@ impl Deliver for Syslog {
         self.appetite.succeeded();
         Outcome::Taken { entries: batch.len(), rejected }
     }
+}
+
+/// Whoever answers an offer of TLS with something else speaks another protocol.
+fn is_not_tls(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
 }
 
 /// One message each. A host where nobody listens says so, to the datagram after it at the latest.

@@ -121,12 +121,11 @@ async fn run(write: &Write) -> Result<()> {
     let (mut written, mut batch) = (0_u64, 0_u32);
     let begun = Instant::now();
     while write.records.is_none_or(|records| written < records) {
-        // A server's minutes are as many as were asked for; a load has batches of all lengths.
-        batch = match write.records {
-            Some(records) if server.is_some() => write.batch.min(u32::try_from(records - written)?),
-            _ => batch % write.batch + 1,
-        };
-        let lines: Vec<_> = (0..u64::from(batch))
+        // A server's minutes come in batches of one length, a load in batches of all lengths; no more than was asked for.
+        batch = if server.is_some() { write.batch } else { batch % write.batch + 1 };
+        let left = write.records.map_or(u64::MAX, |records| records - written);
+        let count = u64::from(batch).min(left);
+        let lines: Vec<_> = (0..count)
             .filter_map(|place| {
                 if let Some(server) = &mut server {
                     return writer.numbering().line(server.record(begin + written + place));

@@ -5,15 +5,15 @@ use homeport_tests::campaign::kill::Plan;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How often the process with the ledger and the sinks is killed
-    #[arg(long, default_value_t = 850)]
+    #[arg(long, default_value_t = 900)]
     kills: u32,
-    /// The longest it may live, in milliseconds
+    /// The longest it may live, in milliseconds, once it writes as a rule
     #[arg(long, default_value_t = 300)]
     most_ms: u64,
     /// How often the whole agent is killed
-    #[arg(long, default_value_t = 150)]
+    #[arg(long, default_value_t = 100)]
     agent_kills: u32,
-    /// The longest the agent may live from its start on, in milliseconds
+    /// The longest the agent may live, in milliseconds, once it watches as a rule
     #[arg(long, default_value_t = 3_000)]
     agent_most_ms: u64,
 }

@@ -33,6 +33,11 @@ pub(crate) const VXLAN: Tunnel = Tunnel {
     outer: Family::V4,
     inner: &Family::BOTH,
 };
+pub(crate) const VXLAN6: Tunnel = Tunnel {
+    make: "ip link add inner0 mtu 1430 type vxlan id 7 local $LOCAL6 remote $REMOTE6 dstport 4789",
+    outer: Family::V6,
+    ..VXLAN
+};
 pub(crate) const GENEVE: Tunnel =
     Tunnel { make: "ip link add inner0 mtu 1450 type geneve id 7 remote $REMOTE", protocol: "udp", ..VXLAN };
 pub(crate) const GRE: Tunnel = Tunnel {
@@ -40,6 +45,8 @@ pub(crate) const GRE: Tunnel = Tunnel {
     protocol: "gre",
     ..VXLAN
 };
+pub(crate) const IP6GRE: Tunnel =
+    Tunnel { make: "ip link add inner0 type ip6gre local $LOCAL6 remote $REMOTE6", outer: Family::V6, ..GRE };
 pub(crate) const IPIP: Tunnel = Tunnel {
     make: "ip link add inner0 type ipip local $LOCAL remote $REMOTE ttl 64",
     protocol: "ipip",
