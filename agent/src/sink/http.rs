@@ -63,7 +63,7 @@ impl Http {
             Some(client) => client.clone(),
             None => {
                 let (settings, connect_timeout) = (self.settings.clone(), self.connect_timeout);
-                let used = if url.starts_with("http:") { Use::Plain } else { Use::Tls };
+                let used = Use::of(url);
                 let made =
                     tokio::task::spawn_blocking(move || client(&settings, connect_timeout, used)).await;
                 let made = made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
