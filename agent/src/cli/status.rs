@@ -108,9 +108,14 @@ fn print(view: &StatusView) {
     }
     if !view.sinks.is_empty() {
         let rows: Vec<Vec<String>> = view.sinks.iter().map(sink_row).collect();
-        let header =
-            ["SINK", "KIND", "STATE", "BEHIND", "DELIVERED", "RETRIES", "REFUSED", "LAST SUCCESS", ""];
+        let header = ["SINK", "KIND", "STATE", "BEHIND", "DELIVERED", "RETRIES", "REFUSED", "LAST SUCCESS"];
         print!("\n{}", table::render(&header, &rows));
+        // On a line of its own: receivers answer at length.
+        for row in view.sinks.iter().filter(|row| is_unwell(row)) {
+            if let Some(error) = &row.last_error {
+                println!("  {}: {}", row.name, error.reason);
+            }
+        }
     }
     println!();
     for row in &view.databases {
@@ -136,7 +141,6 @@ fn sink_row(row: &SinkRow) -> Vec<String> {
         0 => "-".to_owned(),
         count => format!("{count}, {} s", row.behind_secs),
     };
-    let error = row.last_error.as_ref().filter(|_| is_unwell(row));
     vec![
         row.name.clone(),
         row.kind.clone(),
@@ -146,7 +150,6 @@ fn sink_row(row: &SinkRow) -> Vec<String> {
         row.retries.to_string(),
         row.dead_letters.to_string(),
         row.last_success.clone().unwrap_or_else(|| "-".to_owned()),
-        error.map(|error| error.reason.clone()).unwrap_or_default(),
     ]
 }
 

@@ -58,8 +58,8 @@ fn document(statement: &Statement) -> Markup {
         }
         (answer(statement))
         (places(statement))
-        (policy(statement))
         (episodes(statement))
+        (policy(statement))
         (coverage(statement))
         (reconciliation(statement))
         (databases(statement))
@@ -198,7 +198,7 @@ fn episode(row: &EpisodeRow) -> Markup {
             h3 { (row.title) " " span.tag { (row.severity) } @if row.open { " " span.tag { "still open" } } }
             dl.facts {
                 dt { "When" } dd { (row.first_seen) " to " (row.last_seen) }
-                dt { "How much" } dd { (bytes(row.in_period.wire)) " in the period, " (bytes(row.altogether.wire)) " altogether, " (bytes(row.altogether.payload)) " of it payload" }
+                dt { "How much" } dd { (bytes(row.in_period.wire)) " in the period, " (bytes(row.altogether.wire)) " altogether, " (bytes(row.altogether.payload)) " of it payload" @if row.open { ", by its last record" } }
                 dt { "Who" } dd {
                     (row.owner) " (" (row.owner_quality) "); " (words::initiator(&row.initiator))
                     @for (name, value) in [("Executable", &row.executable), ("Command line", &row.command_line), ("User", &row.user)] {
@@ -295,7 +295,7 @@ fn databases(statement: &Statement) -> Markup {
                 thead { tr { th { "Database" } th { "Built" } th { "In use" } th { "SHA-256" } } }
                 tbody { @for row in &statement.databases { tr {
                     th scope="row" { (row.name) br; span.note { (row.kind) } }
-                    td { (row.built.get(..10).unwrap_or(&row.built)) }
+                    td.brief { (row.built.get(..10).unwrap_or(&row.built)) }
                     td { (row.since) " until " (row.until.as_deref().unwrap_or("the end")) }
                     td { code { (row.sha256) } }
                 } } }
@@ -324,7 +324,7 @@ fn events(statement: &Statement) -> Markup {
             @if statement.self_tests > 0 { p { (counted(statement.self_tests, "record")) " of a self-test went all the way from packet to record." } }
             div.wide { table {
                 thead { tr { th { "Time" } th { "Event" } th { "What" } th.number { "Entry" } } }
-                tbody { @for row in statement.events.iter().take(MAX_EVENTS) { tr { td { (row.time) } td { (row.event) } td { (row.message) } td.number { (row.entry) } } } }
+                tbody { @for row in statement.events.iter().take(MAX_EVENTS) { tr { td.brief { (row.time) } td.brief { (row.event) } td { (row.message) } td.number { (row.entry) } } } }
             } }
             @if statement.events.len() > MAX_EVENTS { p { "And " (statement.events.len() - MAX_EVENTS) " more; the JSON form of this statement has all." } }
         }

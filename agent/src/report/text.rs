@@ -40,7 +40,6 @@ fn write(out: &mut String, statement: &Statement) -> fmt::Result {
     for sentence in &statement.answer.sentences {
         writeln!(out, "  {sentence}")?;
     }
-    policy(out, statement)?;
     places(out, statement)?;
     if !statement.violations.is_empty() {
         heading(out, "VIOLATIONS")?;
@@ -66,6 +65,7 @@ fn write(out: &mut String, statement: &Statement) -> fmt::Result {
             exception.uses.iter().try_for_each(|row| episode(out, row))?;
         }
     }
+    policy(out, statement)?;
     coverage(out, statement)?;
     reconciliation(out, statement)?;
     heading(out, "DATABASES")?;
@@ -182,9 +182,10 @@ fn episode(out: &mut String, row: &EpisodeRow) -> fmt::Result {
     let open = if row.open { ", still open" } else { "" };
     writeln!(out, "{} [{}{open}]", row.title, row.severity)?;
     writeln!(out, "  {} to {}; {}", row.first_seen, row.last_seen, words::initiator(&row.initiator))?;
+    let so_far = if row.open { ", by its last record" } else { "" };
     writeln!(
         out,
-        "  {} in the period, {} altogether",
+        "  {} in the period, {} altogether{so_far}",
         bytes(row.in_period.wire),
         bytes(row.altogether.wire)
     )?;

@@ -145,7 +145,7 @@ pub(super) fn answer(statement: &Statement) -> (Word, Vec<String>) {
         sentences.push(format!("{} to connect against policy, without data.", counted(count, "attempt")));
     }
     if !statement.exceptions.is_empty() {
-        let used: u64 = statement.exceptions.iter().map(|exception| exception.in_period.wire).sum();
+        let used = statement.totals.excepted.bytes.wire;
         let count = statement.exceptions.len() as u64;
         sentences.push(format!("{} left under {}.", bytes(used), counted(count, "exception")));
     }

@@ -17,7 +17,7 @@ use crate::{record::harmless, table};
 const HELP: [(&str, &str); 10] = [
     ("1 2 3 4, Tab", "owners, destinations, countries, violations"),
     ("s", "what comes first: rate, bytes, verdict, name"),
-    ("/", "show only what contains a text; Enter keeps it, Esc clears it"),
+    ("/", "show only what contains a text; Enter keeps, Esc clears"),
     ("p, space", "pause, go on"),
     ("arrows, PgUp, PgDn, g", "scroll, back to the top"),
     ("q, Esc, Ctrl-C", "quit"),
@@ -165,7 +165,7 @@ fn columns(view: View) -> (Vec<&'static str>, Vec<Constraint>) {
         ),
         View::Destinations => (
             vec!["     RATE", "     WIRE", "VERDICT", "LOCATION", "DESTINATION"],
-            vec![Length(10), Length(9), Length(9), Length(14), Fill(1)],
+            vec![Length(10), Length(9), Length(9), Fill(2), Fill(3)],
         ),
         View::Countries => (
             vec!["     RATE", "     WIRE", "  PAYLOAD", "VERDICT", "PLACE"],

@@ -178,7 +178,12 @@ fn add(
 fn violations(status: &StatusView) -> Vec<Row> {
     let row = |episode: &crate::app::status::EpisodeRow| Row {
         name: harmless(&format!("{} to {}", episode.owner, episode.place)),
-        detail: harmless(&format!("{} {}, since {}", episode.severity, episode.kind, episode.first_seen)),
+        detail: harmless(&format!(
+            "{} {} since {}",
+            episode.severity,
+            episode.kind,
+            minute(&episode.first_seen)
+        )),
         standing: if episode.kind == "attempt" { Standing::NoData } else { Standing::Violation },
         rate: None,
         wire: episode.wire_bytes,
@@ -186,4 +191,9 @@ fn violations(status: &StatusView) -> Vec<Row> {
         flows: 0,
     };
     status.episodes.iter().map(row).collect()
+}
+
+/// `11-29 21:29Z`: an episode is not a year old.
+fn minute(time: &str) -> String {
+    time.get(5..16).map_or_else(|| time.to_owned(), |time| format!("{}Z", time.replace('T', " ")))
 }
