@@ -89,7 +89,7 @@ fn the_next_agent_has_the_history_of_the_one_before_it_and_tells_of_its_receiver
         let before = eventually(PATIENCE, || Shown::read(scene, |shown| shown.violating >= 200_000))?;
         ensure!(scene.agent.stop()?.success(), "a good end");
         scene.agent.start_again(&scene.lab)?;
-        let after = eventually(PATIENCE, || Shown::read(scene, |shown| shown.violating >= before.violating))?;
+        let after = eventually(PATIENCE, || Shown::read(scene, |shown| shown.violating >= 200_000))?;
         ensure!(
             after.violating < 2 * before.violating,
             "counted once: {before:?}, after the restart {after:?}"

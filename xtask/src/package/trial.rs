@@ -396,7 +396,9 @@ impl Trial {
         self.show("dpkg --remove homeport")?;
         ensure!(self.says("systemctl is-active homeport || true")? != "active", "stopped");
         ensure!(self.says("pgrep -x homeport || true")?.is_empty(), "no process");
-        ensure!(self.says("ls -A /sys/fs/bpf")?.is_empty(), "pins are left");
+        // systemd has pins of its own there.
+        let pins = self.says("find /sys/fs/bpf")?;
+        ensure!(!pins.contains("homeport"), "pins are left: {pins}");
         self.sh("test -f /etc/homeport/homeport.toml && test -f /var/lib/homeport/ledger/checkpoint")?;
         ensure!(self.says("ls /usr/bin/homeport 2>/dev/null || true")?.is_empty(), "the program is gone");
         // Back again, with the ledger as it was, and away once more.
@@ -418,7 +420,7 @@ impl Trial {
             "left behind in memory"
         );
         ensure!(
-            self.says("systemctl list-unit-files --no-legend 'homeport*'")?.is_empty(),
+            self.says("systemctl list-unit-files --no-legend 'homeport*' || true")?.is_empty(),
             "the unit is forgotten"
         );
         Ok(())
