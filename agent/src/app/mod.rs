@@ -103,7 +103,9 @@ use crate::{
     ledger::Ledger,
     page,
     policy::PolicySet,
-    probe::{DirectoryLock, NamespaceBy, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links},
+    probe::{
+        DirectoryLock, NamespaceBy, Pace, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links,
+    },
     process::{
         Owners,
         sockets::{Older, Scan},
@@ -399,6 +401,8 @@ impl App {
         let _page = self.open_page(pages_in);
         let mut file_changes = self.databases.changes();
         let flow_events = self.probe.watch_flow_events()?;
+        let mut pace = Pace::default();
+        let mut gathering_until: Option<KernelTime> = None;
         let host_events = self.probe.watch_host_events()?;
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -415,7 +419,7 @@ impl App {
         service::tell(&[NotifyState::Ready]);
 
         let reason = loop {
-            let due = [self.next_wait(), self.next_commit()].into_iter().flatten().min();
+            let due = [self.next_wait(), self.next_commit(), gathering_until].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 _ = terminate.recv() => break "SIGTERM",
@@ -426,18 +430,26 @@ impl App {
                     self.sweep(&links).await;
                     service::alive();
                 }
-                () = sleep_until(due) => self.take_waiting(KernelTime::now()),
+                () = sleep_until(due) => {
+                    let now = KernelTime::now();
+                    gathering_until = gathering_until.filter(|until| *until > now);
+                    self.take_waiting(now);
+                }
                 ready = host_events.readable() => {
                     self.take_host_events();
                     ready?.clear_ready();
                 }
-                ready = flow_events.readable() => {
+                ready = flow_events.readable(), if gathering_until.is_none() => {
                     // Names before flows: they were told before.
                     self.take_host_events();
                     let mut ready = ready?;
                     // The kernel rings only for a reader that has caught up: an unfinished ring stays ready.
                     match self.take_flow_events() {
-                        Ring::Empty => ready.clear_ready(),
+                        Ring::Empty { taken } => {
+                            ready.clear_ready();
+                            let now = KernelTime::now();
+                            gathering_until = pace.after(taken, now).map(|pause| now + pause);
+                        }
                         Ring::More => ready.retain_ready(),
                     }
                 }

@@ -40,8 +40,8 @@ pub(super) const MAX_KNOWN: usize = 16_384;
 /// What is left in a ring after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ring {
-    /// Nothing; the kernel tells when that changes.
-    Empty,
+    /// Nothing, after so many events; the kernel tells when that changes.
+    Empty { taken: usize },
     /// Perhaps something, of which the kernel will not tell again.
     More,
 }
@@ -57,8 +57,8 @@ impl App {
         /// Events taken before others get their turn: the sweep, signals, the watchdog.
         const TURN: usize = 4096;
         let now = KernelTime::now();
-        for _ in 0..TURN {
-            let Some(event) = self.probe.next_flow_event() else { return Ring::Empty };
+        for taken in 0..TURN {
+            let Some(event) = self.probe.next_flow_event() else { return Ring::Empty { taken } };
             match event.kind {
                 FLOW_BYTES => {
                     let exact = !self.probe.tells_sender()
