@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use super::{
     http,
     secret::{Secret, SetupError},
-    settings::{Kind, SinkSettings, Transport},
-    tls,
+    settings::{HttpSettings, Kind, SinkSettings, Transport},
+    tls::{self, Use},
 };
 
 /// No connection is made.
@@ -43,15 +43,22 @@ pub fn files(settings: &SinkSettings) -> Result<(), SetupError> {
         },
         Kind::Webhook(webhook) => {
             webhook.hmac_key_file.as_deref().map(Secret::read_line).transpose()?;
-            http::client(&webhook.http, NO_TIME).map(drop)
+            client(&webhook.http, &[&webhook.url])
         }
-        Kind::Otlp(otlp) => http::client(&otlp.http, NO_TIME).map(drop),
-        Kind::Alertmanager(alertmanager) => http::client(&alertmanager.http, NO_TIME).map(drop),
+        Kind::Otlp(otlp) => client(&otlp.http, &[&otlp.url]),
+        Kind::Alertmanager(alertmanager) => {
+            let urls: Vec<&str> = alertmanager.urls.iter().map(String::as_str).collect();
+            client(&alertmanager.http, &urls)
+        }
         Kind::Syslog(syslog) if syslog.transport == Transport::Tls => {
-            tls::client_config(&syslog.tls).map(drop)
+            tls::client_config(&syslog.tls, Use::Tls).map(drop)
         }
         Kind::Syslog(_) => Ok(()),
     }
+}
+
+fn client(settings: &HttpSettings, urls: &[&str]) -> Result<(), SetupError> {
+    http::client(settings, NO_TIME, http::use_of(urls.iter().copied())).map(drop)
 }
 
 fn missing(directory: &Path) -> SetupError {
