@@ -15,6 +15,7 @@
 //! | [`ledger`] | the records, append-only and signed |
 //! | [`sink`] | each receiver a cursor over the ledger |
 //! | [`page`] | the status page: read only, for people |
+//! | [`top`] | the terminal view |
 //! | [`metrics`] | figures for Prometheus |
 //! | [`report`] | the residency statement of a period, made from the ledger alone |
 //! | [`config`] | what the operator wrote, and the valid configuration made of it |
@@ -45,3 +46,4 @@ pub mod record;
 pub mod report;
 pub mod sink;
 mod table;
+pub mod top;

@@ -14,6 +14,7 @@ each older checkpoint a consistency proof, and each proof file is read with noth
 import base64
 import json
 import sys
+import zlib
 from pathlib import Path
 
 from aics_tlog import (
@@ -30,6 +31,23 @@ from aics_tlog import (
     verify_consistency,
     verify_inclusion,
 )
+
+
+class Reader(FileSystemTileReader):
+    """What is not there as it is may be there as a gzip file, as a web server would send it."""
+
+    def _read(self, path):
+        plain = super()._read(path)
+        packed = None if plain is not None else super()._read(f"{path}.gz")
+        if packed is None:
+            return plain
+        if packed[:10] != bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255]):
+            raise ValueError(f"{path}.gz does not begin as a packed bundle does")
+        decoder = zlib.decompressobj(wbits=31)
+        unpacked = decoder.decompress(packed)
+        if not decoder.eof or decoder.unused_data:
+            raise ValueError(f"{path}.gz does not end as a packed bundle does")
+        return unpacked
 
 
 def head(raw, key, witnesses):
@@ -61,7 +79,7 @@ def audit(job):
     cp = head((directory / "checkpoint").read_bytes(), key, job.get("witnesses", []))
     if cp.origin != parse_vkey(key).name:
         raise ValueError("the checkpoint is of another ledger")
-    reader = FileSystemTileReader(directory)
+    reader = Reader(directory)
     report = audit_tiles(reader, cp.size, cp.root)
     for index in job.get("indexes", []):
         entry = read_entry(reader, index, cp.size)

@@ -57,7 +57,15 @@ pub fn verify(directory: &Path) -> Result<Verified> {
     for number in 0..size.div_ceil(WIDTH) {
         let width = (size - number * WIDTH).min(WIDTH);
         let name = path("entries", number, width);
-        let bundle = split(&read(&name)?).with_context(|| name.clone())?;
+        // An old one is packed.
+        let bytes = match read(&name) {
+            Ok(bytes) => bytes,
+            Err(missing) => match read(&format!("{name}.gz")) {
+                Ok(packed) => gunzip(&packed).with_context(|| name.clone())?,
+                Err(_) => return Err(missing),
+            },
+        };
+        let bundle = split(&bytes).with_context(|| name.clone())?;
         ensure!(bundle.len() == width, "{name} has {} entries", bundle.len());
         entries.extend(bundle);
     }
@@ -86,6 +94,12 @@ fn path(kind: &str, number: usize, width: usize) -> String {
     }
     let partial = if width < WIDTH { format!(".p/{width}") } else { String::new() };
     format!("tile/{kind}/{digits}{partial}")
+}
+
+fn gunzip(packed: &[u8]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(packed), &mut bytes)?;
+    Ok(bytes)
 }
 
 fn split(mut bytes: &[u8]) -> Result<Vec<String>> {

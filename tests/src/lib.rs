@@ -14,6 +14,7 @@
 //! | `database` | a country database that is read in no time |
 //! | `flows` | what `homeport flows --json` prints |
 //! | `ledger` | a ledger as an outsider reads it |
+//! | `server_records` | what the agent of a storage server writes, by the million
 //! | `records` | what the agent wrote: findings, grouped into episodes |
 //! | `receiver` | receivers for the sinks of the agent: rsyslog, OTLP, and ones that misbehave |
 //! | `schema` | the published schemas, and whether a record keeps to them |
@@ -21,7 +22,6 @@
 //! | `scene` | a lab with an agent, and the comparison with the network card |
 //! | `faults` | whether the page of faults tells the truth |
 //! | `foreign` | another implementation of the ledger's formats |
-//! | `reference_ledger` | ledgers that another library writes |
 //! | `campaign` | long runs with figures, and their short versions for the tests |
 //!
 //! All of it needs root, and says so instead of skipping.
@@ -43,14 +43,8 @@ pub mod patience;
 pub mod pins;
 pub mod receiver;
 pub mod records;
-#[allow(
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    reason = "it is written for unit tests, where a panic is the message"
-)]
-#[path = "../../agent/src/ledger/audit/fixture.rs"]
-pub mod reference_ledger;
 pub mod running;
 pub mod scene;
 pub mod schema;
+pub mod server_records;
 pub mod settings;

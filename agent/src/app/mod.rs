@@ -35,6 +35,7 @@ pub mod coverage;
 mod databases;
 mod delivery;
 mod edges;
+pub mod figures;
 mod identity;
 mod minute;
 mod observe;

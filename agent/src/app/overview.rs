@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 
-use super::App;
+use super::{App, figures::Figures};
 use crate::{
     clock::WallTime,
     flow::class::Totals,
@@ -27,6 +27,7 @@ pub struct OverviewSnapshot {
     interval_secs: u64,
     sinks: Vec<SinkRow>,
     ledger: Option<ledger::Status>,
+    figures: Figures,
 }
 
 /// See the module.
@@ -42,6 +43,9 @@ pub struct OverviewView {
     /// What is not in an interval record yet.
     #[serde(skip)]
     pub current: Current,
+    /// For metrics only.
+    #[serde(skip)]
+    pub figures: Figures,
 }
 
 /// A policy as it takes effect.
@@ -146,6 +150,7 @@ impl App {
                 .chain(self.delivery.rows().into_iter().filter(is_configured).map(SinkRow::from))
                 .collect(),
             ledger: self.ledger.as_ref().map(ledger::Ledger::status),
+            figures: self.figures(),
         }
     }
 
@@ -217,6 +222,7 @@ impl OverviewSnapshot {
             sinks: self.sinks,
             checkpoint: self.ledger.and_then(checkpoint),
             interval_secs: self.interval_secs,
+            figures: self.figures,
             current: Current { start: self.interval_start.unix_seconds(), places: places(&self.interval) },
         }
     }

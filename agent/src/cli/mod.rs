@@ -14,6 +14,7 @@ mod report;
 mod run;
 mod selftest;
 mod status;
+mod top;
 mod witness;
 
 use std::{io::IsTerminal as _, path::PathBuf};
@@ -80,6 +81,8 @@ enum Command {
     Doctor(doctor::Args),
     /// One screen: is anything out of policy, can that be trusted, and who hears of it; the exit code says it too
     Status(status::Args),
+    /// Live view: who sends how much to where, and what is out of policy
+    Top(top::Args),
     /// Show the flow table of the running agent
     Flows(flows::Args),
     /// Say what the running agent sees and what not; the exit code says whether its answers can be trusted
@@ -117,6 +120,7 @@ impl Cli {
             Command::Explain(args) => explain::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Status(args) => status::run(args),
+            Command::Top(args) => top::run(args),
             Command::Flows(args) => flows::run(args),
             Command::Coverage(args) => coverage::run(args),
             Command::Selftest(args) => selftest::run(args),

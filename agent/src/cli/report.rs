@@ -76,7 +76,10 @@ impl FromStr for Moment {
         if let Ok(time) = text.parse::<Timestamp>() {
             return Ok(Self(time.as_millisecond()));
         }
-        let begin = text.parse::<Date>().ok().and_then(|date| date.to_zoned(TimeZone::UTC).ok());
+        // A time without offset would be read as a date, and its time forgotten.
+        let is_date = text.len() == "2026-11-22".len();
+        let begin =
+            text.parse::<Date>().ok().filter(|_| is_date).and_then(|date| date.to_zoned(TimeZone::UTC).ok());
         let begin = begin.ok_or_else(|| {
             anyhow!("neither a date such as 2026-11-22 nor a time such as 2026-11-22T00:00:00Z")
         })?;

@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::ledger::{entry::MAX_ENTRY_BYTES, path::WIDTH};
+
+/// The longest bundle there can be.
+pub(crate) const MAX_BUNDLE_BYTES: u64 = WIDTH * (MAX_ENTRY_BYTES as u64 + 2);
+
 /// The bundle of these entries; each is at most 65,535 bytes long.
 pub(crate) fn encode<'a>(entries: impl IntoIterator<Item = &'a Arc<str>>) -> Vec<u8> {
     let mut bytes = Vec::new();

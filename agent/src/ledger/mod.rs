@@ -17,14 +17,15 @@
 //!   checkpoint                     signed note: origin, size, root            } C2SP tlog-checkpoint, signed-note
 //!   tile/<level>/<N>[.p/<W>]       256 (or W) hashes of 32 bytes              } C2SP tlog-tiles
 //!   tile/entries/<N>[.p/<W>]       256 (or W) entries, each after its length  }
+//!   tile/entries/<N>.gz            the same, once it is not among the last ones: see `pack`
 //!   key, key.pub                   Ed25519, owner only; one line for everybody
 //!   minimum-index                  index of the first entry that is kept, once something was removed
 //!   open/<N>                       the journal of a bundle that is not full: see `journal`
 //!   quarantine/<n>/                what could not be gone on with
 //! ```
 //!
-//! The first four lines are what outsiders need, and are complete for every checkpoint: any reader of C2SP logs can
-//! verify them. The rest is ours. Copies of the checkpoint are kept outside of the directory (`ledger.head` in
+//! The first five lines are what outsiders need, and are complete for every checkpoint: any reader of C2SP logs can
+//! verify them, once old bundles are unpacked as a web server or `gunzip` does. The rest is ours. Copies of the checkpoint are kept outside of the directory (`ledger.head` in
 //! `agent.state_dir` and `agent.run_dir`), so that an old ledger put back is noticed.
 //!
 //! # Writing
@@ -38,6 +39,10 @@
 //!   second): bundles and hash tiles that became full are written, then partial tiles of the right edge, then the
 //!   checkpoint; each beside its place, synced, renamed, and the directory synced. After the checkpoint the journals of
 //!   full bundles go, and the partial tiles of the checkpoint before the last.
+//!
+//! - **Pack.** Now and then, at most a third of the time: the oldest plain bundle that is not among the last eight is
+//!   compared with its hashes, written beside its place as a gzip file, synced and renamed; then the plain one goes. Where
+//!   both are, the host died in between, and the plain one counts. A bundle that is damaged stays as it is.
 //!
 //! **Invariants**, for a host that dies between any two of these steps:
 //!
@@ -66,14 +71,14 @@
 //!
 //! # Costs
 //!
-//! Per entry 34 bytes more than the record. Per batch one `fdatasync`. Per checkpoint the open bundle once (some 200 KiB
+//! Per entry 34 bytes more than the record, and a tenth of the record once it is packed. Per batch one `fdatasync`. Per checkpoint the open bundle once (some 200 KiB
 //! on average) and about ten syncs, at most a tenth of the writer's time. In memory the entries of bundles that are not
 //! files: one as a rule, 17 at most when the disk takes the journal and no tiles. At start one `stat` per bundle.
 //!
 //! | file | what for |
 //! |---|---|
 //! | `entry` | what readers see |
-//! | `path`, `bundle`, `journal` | the formats |
+//! | `path`, `bundle`, `pack`, `journal` | the formats |
 //! | `key`, `head` | who signs, and what |
 //! | `edge` | the right edge of the tree |
 //! | `disk` | the file operations, fakeable |
@@ -88,6 +93,7 @@ pub mod entry;
 mod head;
 mod journal;
 mod key;
+pub(crate) mod pack;
 pub mod path;
 mod recover;
 mod retention;

@@ -15,6 +15,14 @@ pub fn entries(number: u64, width: u64) -> String {
     with_width(format!("tile/entries/{}", digits(number)), width)
 }
 
+/// A full bundle, packed.
+pub(crate) fn packed(number: u64) -> String {
+    format!("{}{PACKED}", entries(number, WIDTH))
+}
+
+/// What the name of a packed bundle ends with.
+pub(crate) const PACKED: &str = ".gz";
+
 /// The directory of the partial forms of a tile: its path with `.p`.
 pub(crate) fn partials(full: &str) -> String {
     format!("{full}.p")
@@ -46,6 +54,7 @@ mod tests {
         assert_eq!(entries(1_234_067, 8), "tile/entries/x001/x234/067.p/8");
         assert_eq!(hashes(3, 0, 1), "tile/3/000.p/1");
         assert_eq!(entries(999, 256), "tile/entries/999");
+        assert_eq!(packed(1_000), "tile/entries/x001/000.gz");
         assert_eq!(entries(1_000, 256), "tile/entries/x001/000");
         assert_eq!(digits(u64::MAX), "x018/x446/x744/x073/x709/x551/615");
     }

@@ -18,12 +18,13 @@ use tlog_tiles::{EMPTY_HASH, Hash, record_hash};
 use crate::{
     clock::WallTime,
     ledger::{
-        bundle,
+        bundle::{self, MAX_BUNDLE_BYTES},
         disk::{Disk, if_there, make_directories},
         edge::{self, Edge},
         head::{self, Head},
         journal,
         key::{Key, Loaded},
+        pack,
         path::{self, WIDTH},
         shared::Shared,
         store::{BESIDE, Store, entry_bytes, journal_path, write_new},
@@ -266,7 +267,11 @@ impl<D: Disk> Opening<D> {
     /// What tiles say of the entries of a bundle: the longest first.
     fn bundles(&self, number: u64) -> io::Result<Vec<Vec<Arc<str>>>> {
         let full = path::entries(number, WIDTH);
-        let tiles = self.tiles(&full)?;
+        let mut tiles = self.tiles(&full)?;
+        // An old checkpoint, whose copies are lost, is behind what was packed since.
+        if let Some(packed) = if_there(self.disk.read(&self.directory.join(path::packed(number))))? {
+            tiles.extend(pack::unpack(&packed, MAX_BUNDLE_BYTES));
+        }
         Ok(tiles.iter().filter_map(|bytes| bundle::decode(bytes)).collect())
     }
 
@@ -354,6 +359,7 @@ impl<D: Disk> Opening<D> {
         let signed = count(head.size % WIDTH);
         let mut store = Store {
             published: head.size,
+            packed: 0,
             origin: head.origin,
             edge,
             full_tiles: Vec::new(),
@@ -412,7 +418,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Which entries are kept, how many bytes they take, and which are missing.
-    fn count(&self, found: &mut Found) -> io::Result<()> {
+    fn count(&mut self, found: &mut Found) -> io::Result<()> {
         let minimum = if_there(self.disk.read(&self.directory.join("minimum-index")))?;
         let minimum =
             minimum.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim_end().parse::<u64>().ok());
@@ -422,16 +428,26 @@ impl<D: Disk> Store<D> {
         };
         let first = minimum.unwrap_or(0).min(tail_start) / WIDTH * WIDTH;
         let mut bytes = tail_bytes + tail_start * 32;
+        let mut plain = None;
         for number in first / WIDTH..tail_start / WIDTH {
-            match if_there(self.disk.length(&self.directory.join(path::entries(number, WIDTH))))? {
-                Some(length) => bytes += length,
-                None => missing(&mut found.missing, number * WIDTH),
+            let length = |name: String| if_there(self.disk.length(&self.directory.join(name)));
+            // Where both are, the agent died before it removed the plain one, which is packed again.
+            if let Some(length) = length(path::entries(number, WIDTH))? {
+                bytes += length;
+                plain.get_or_insert(number);
+            } else if let Some(length) = length(path::packed(number))? {
+                bytes += length;
+            } else {
+                missing(&mut found.missing, number * WIDTH);
             }
         }
+        self.packed = plain.unwrap_or(tail_start / WIDTH);
         // Removed already, had the agent not died.
         for number in (0..first / WIDTH).rev() {
-            let path = self.directory.join(path::entries(number, WIDTH));
-            if if_there(self.disk.remove(&path))?.is_none() {
+            let names = [path::packed(number), path::entries(number, WIDTH)];
+            let removed = names.map(|name| if_there(self.disk.remove(&self.directory.join(name))));
+            let [packed, plain] = removed;
+            if packed?.is_none() & plain?.is_none() {
                 break;
             }
         }

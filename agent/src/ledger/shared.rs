@@ -16,10 +16,11 @@ use tokio::sync::watch;
 use crate::{
     clock::WallTime,
     ledger::{
-        bundle,
+        bundle::{self, MAX_BUNDLE_BYTES},
         disk::{Disk, RealDisk, is_absent},
         edge,
         entry::{Entry, Page, Source},
+        pack,
         path::{self, WIDTH},
     },
 };
@@ -201,10 +202,19 @@ impl Shared {
         };
         let bytes = match (self.read)(&self.directory.join(path::entries(number, WIDTH))) {
             Ok(bytes) => bytes,
-            Err(error) if is_absent(&error) && number * WIDTH < self.state().status.first => {
-                return Err(io::Error::new(ErrorKind::NotFound, "entries are not kept any more"));
+            Err(error) if is_absent(&error) => {
+                match (self.read)(&self.directory.join(path::packed(number))) {
+                    Ok(packed) => match pack::unpack(&packed, MAX_BUNDLE_BYTES) {
+                        Some(bytes) => bytes,
+                        None => return wrong("is damaged"),
+                    },
+                    Err(error) if is_absent(&error) && number * WIDTH < self.state().status.first => {
+                        return Err(io::Error::new(ErrorKind::NotFound, "entries are not kept any more"));
+                    }
+                    Err(error) if is_absent(&error) => return wrong("is missing"),
+                    Err(error) => return Err(error),
+                }
             }
-            Err(error) if is_absent(&error) => return wrong("is missing"),
             Err(error) => return Err(error),
         };
         let Some(entries) = bundle::decode(&bytes) else { return wrong("is damaged") };

@@ -19,6 +19,7 @@ use crate::{
         head::Head,
         journal,
         key::Key,
+        pack::{self, PLAIN},
         path::{self, WIDTH},
         shared::Shared,
     },
@@ -46,6 +47,8 @@ pub(crate) struct Store<D: Disk> {
     /// Partial tiles of the last checkpoint, and of the one before: whoever has just read that may still finish.
     pub(super) partials: [BTreeSet<PathBuf>; 2],
     pub(super) published: u64,
+    /// Bundles before this one are packed, or cannot be.
+    pub(super) packed: u64,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -252,6 +255,44 @@ impl<D: Disk> Store<D> {
         self.partials[0] = partials;
     }
 
+    /// Whether there is a bundle to pack.
+    pub(crate) fn is_packable(&self) -> bool {
+        self.packed + PLAIN < self.shared.state().tail_start.min(self.published) / WIDTH
+    }
+
+    /// Packs the oldest plain bundle, if it is one that a checkpoint signs and that is not among the last ones.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails. The plain bundle is still there.
+    pub(crate) fn pack(&mut self) -> io::Result<()> {
+        if !self.is_packable() {
+            return Ok(());
+        }
+        let number = self.packed;
+        let plain = self.directory.join(path::entries(number, WIDTH));
+        if let Some(bytes) = if_there(self.disk.read(&plain))?
+            && self.is_as_signed(number, &bytes)?
+        {
+            let packed = pack::pack(&bytes);
+            self.replace(&self.directory.join(path::packed(number)), &packed)?;
+            self.disk.remove(&plain)?;
+            let mut state = self.shared.state();
+            state.status.bytes = state.status.bytes.saturating_sub((bytes.len() - packed.len()) as u64);
+        }
+        self.packed = number + 1;
+        Ok(())
+    }
+
+    /// What is damaged must stay as it is, for whoever wants to know what became of it.
+    fn is_as_signed(&self, number: u64, bytes: &[u8]) -> io::Result<bool> {
+        let tile = if_there(self.disk.read(&self.directory.join(path::hashes(0, number, WIDTH))))?;
+        let hashes = tile.and_then(|tile| edge::split(&tile, WIDTH as usize));
+        let Some((hashes, entries)) = hashes.zip(bundle::decode(bytes)) else { return Ok(false) };
+        Ok(entries.len() == hashes.len()
+            && entries.iter().zip(&hashes).all(|(entry, hash)| record_hash(entry.as_bytes()) == *hash))
+    }
+
     /// Removes the entries of whole bundles before `first`; their hashes stay, 32 bytes each, so that everything that
     /// is kept, and every checkpoint that anybody has, can still be proven.
     ///
@@ -270,12 +311,16 @@ impl<D: Disk> Store<D> {
         self.replace(&self.directory.join("minimum-index"), format!("{}\n", end * WIDTH).as_bytes())?;
         self.shared.state().status.first = end * WIDTH;
         for number in before / WIDTH..end {
-            let path = self.directory.join(path::entries(number, WIDTH));
-            let bytes = self.disk.length(&path).unwrap_or(0);
-            if_there(self.disk.remove(&path))?;
+            let mut bytes = 0;
+            for name in [path::packed(number), path::entries(number, WIDTH)] {
+                let path = self.directory.join(name);
+                bytes = self.disk.length(&path).unwrap_or(bytes);
+                if_there(self.disk.remove(&path))?;
+            }
             let mut state = self.shared.state();
             state.status.bytes = state.status.bytes.saturating_sub(bytes);
         }
+        self.packed = self.packed.max(end);
         Ok(())
     }
 

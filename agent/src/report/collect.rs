@@ -1,8 +1,13 @@
 //! Records become a statement.
 
-use std::{cmp::Reverse, collections::BTreeMap, fs};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashSet, VecDeque},
+    fs,
+};
 
 use serde::{Deserialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     entry::{Database, Event, Finding, Interval, Line, Place},
@@ -22,6 +27,9 @@ use crate::{
     },
     policy::canonical,
 };
+
+/// Latest entries with which a repeated one is compared, as verifying does.
+const RECENT: usize = 1 << 16;
 
 /// What a statement is asked for.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +117,30 @@ struct At {
     logged: i64,
 }
 
+/// The latest entries: a writer that was killed may have written some of them again, unchanged.
+#[derive(Default)]
+struct Recent {
+    known: HashSet<[u8; 32]>,
+    order: VecDeque<[u8; 32]>,
+}
+
+impl Recent {
+    /// Whether it is there already.
+    fn has_or_takes(&mut self, entry: &[u8]) -> bool {
+        let digest: [u8; 32] = Sha256::digest(entry).into();
+        if !self.known.insert(digest) {
+            return true;
+        }
+        self.order.push_back(digest);
+        if self.order.len() > RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        false
+    }
+}
+
 struct Collector {
     from: Option<i64>,
     to: Option<i64>,
@@ -126,6 +158,7 @@ struct Collector {
     /// Times whose bytes are missing, with the reason.
     missing: Vec<(i64, i64, String)>,
     not_covered: Vec<String>,
+    recent: Recent,
     /// Begin of the first interval and end of the last one: the period, if none was asked for.
     watched: Option<(i64, i64)>,
 }
@@ -148,6 +181,7 @@ impl Collector {
             timeline: Timeline::default(),
             missing: Vec::new(),
             not_covered: Vec::new(),
+            recent: Recent::default(),
             watched: None,
         }
     }
@@ -210,6 +244,11 @@ impl Collector {
             proof.first_entry.get_or_insert(index);
             proof.last_entry = Some(index);
             proof.entries += 1;
+        }
+        if self.recent.has_or_takes(entry) {
+            // It is in every number once.
+            self.statement.proof.repeated += u64::from(is_within);
+            return;
         }
         let kind = head.unmapped.homeport.kind.as_deref();
         let read = match (head.class_uid, kind) {

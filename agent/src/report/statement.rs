@@ -104,6 +104,8 @@ pub struct Proof {
     pub entries: u64,
     /// Entries that are no record that this version can read: they are in no number.
     pub unreadable: u64,
+    /// Entries of the period that are there once more, unchanged, after a crash of the agent: counted once.
+    pub repeated: u64,
     /// Records that the ledger itself says are missing.
     pub declared_missing: u64,
     pub wrong: u64,

@@ -379,7 +379,8 @@ fn a_bundle_of_evidence_makes_the_same_statement() {
         crate::ledger::audit::note::Checkpoint::parse(&scene.ledger.checkpoint()).expect("a head");
     let (from, to) = (BEGIN, BEGIN + 14 * MINUTE);
     let whole = scene.statement(Some(from), Some(to));
-    let (first, last) = (whole.proof.first_entry.expect("one"), whole.proof.last_entry.expect("one"));
+    // The interval that ends with the period is recorded a moment later: evidence reaches one entry further.
+    let (first, last) = (whole.proof.first_entry.expect("one"), whole.proof.last_entry.expect("one") + 1);
     let out = tempfile::tempdir().expect("a directory");
     crate::ledger::audit::export::export(
         &reader,
@@ -405,4 +406,22 @@ fn the_json_can_be_read_back() {
     let statement = full().statement(None, None);
     let text = serde_json::to_string(&statement).expect("JSON");
     assert_eq!(serde_json::from_str::<Statement>(&text).expect("a statement"), statement);
+}
+
+#[test]
+fn what_was_written_again_after_a_crash_counts_once() {
+    let mut scene = Scene::new();
+    scene.add(START, BEGIN, |_| {});
+    scene.minute(BEGIN, "covered", approved);
+    let once = {
+        scene.ledger.publish();
+        scene.statement(None, None)
+    };
+    let again = scene.records.last().expect("an interval").to_string();
+    scene.ledger.append(again.as_bytes());
+    scene.ledger.publish();
+    let statement = scene.statement(None, None);
+    assert!(statement.proof.verified, "{:#?}", statement.proof);
+    assert_eq!(statement.proof.repeated, 1);
+    assert_eq!((statement.totals, statement.coverage), (once.totals, once.coverage));
 }

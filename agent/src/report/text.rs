@@ -392,6 +392,10 @@ pub(super) fn proof_rows(statement: &Statement) -> Vec<(&'static str, String)> {
     if let Some(made) = &proof.bundle_made {
         rows.push(("bundle", format!("a bundle of evidence, taken {made}")));
     }
+    if proof.repeated > 0 {
+        let count = number(proof.repeated);
+        rows.push(("repeated", format!("{count} written again after a crash, unchanged; counted once")));
+    }
     if proof.unreadable > 0 {
         rows.push(("unreadable", format!("{} of the entries, in no number", number(proof.unreadable))));
     }

@@ -152,11 +152,15 @@ pub(super) fn answer(statement: &Statement) -> (Word, Vec<String>) {
     let coverage = &statement.coverage;
     let whole = statement.period.milliseconds;
     let counted_ms = coverage.covered_ms + coverage.reduced_ms;
-    sentences.push(format!(
-        "Every byte was counted in {} of the period; for {} there is no such statement.",
-        shown_percent(coverage.counted_percent),
-        if counted_ms == whole { "no moment of it".to_owned() } else { duration(whole - counted_ms) }
-    ));
+    sentences.push(if counted_ms == whole {
+        "Every byte was counted in all of the period.".to_owned()
+    } else {
+        format!(
+            "Every byte was counted in {} of the period; of the other {} that cannot be said.",
+            shown_percent(coverage.counted_percent),
+            duration(whole - counted_ms)
+        )
+    });
     let missed = statement.totals.missed_bytes;
     if missed > 0 {
         sentences.push(format!("Network cards sent {} that nobody saw leave.", bytes(missed)));

@@ -9,17 +9,25 @@
 //! | `verify` | a ledger before homeport's and somebody else's eyes, sound and damaged |
 //! | `restart` | restarts at random moments under four transfers, and the sum of all records |
 //! | `ledger` | kills at random moments while the ledger is written |
+//! | `kill` | the same with sinks, and with the whole agent: receivers have what the ledger has |
+//! | `inbox` | a receiver that remembers what came |
+//! | `outage` | a receiver that is away for a minute |
+//! | `year` | the ledger of a host's year: its size, and how quick it is read |
 //! | `memory` | what the agent takes |
 //! | `random` | numbers that a seed repeats |
 //! | `report` | the table at the end |
 
 pub mod flows;
+mod inbox;
+pub mod kill;
 pub mod ledger;
 mod memory;
+pub mod outage;
 mod random;
 mod report;
 pub mod restart;
 pub mod verify;
+pub mod year;
 
 pub use self::{
     random::Random,

@@ -1,5 +1,5 @@
-//! The campaign `verify`: a ledger of many entries is verified by homeport and by somebody else's program, and damage
-//! of any kind to a copy is found by both.
+//! The campaign `verify`: a ledger of many entries, written by homeport's own writer, is verified by homeport and by
+//! somebody else's program, and damage of any kind to a copy is found by both.
 
 use std::{
     fs,
@@ -13,12 +13,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Progress, Random, Report};
 use crate::{
-    agent,
+    actor, agent,
     foreign::{Answer, Foreign, Job},
-    reference_ledger::{ReferenceLedger, record},
 };
-
-const ORIGIN: &str = "homeport/campaign";
 
 /// The largest memory that verifying may take, in bytes.
 const MEMORY_LIMIT: u64 = 1 << 30;
@@ -133,29 +130,32 @@ pub fn run(plan: &Plan, progress: Progress) -> Result<Report> {
     Ok(report)
 }
 
-/// Writes the ledger; returns its key, and checkpoints on the way.
+/// Lets homeport's writer write the ledger, one process per checkpoint, each of which opens what the one before has
+/// left; returns its key, and checkpoints on the way.
 fn write(plan: &Plan, directory: &Path, work: &Path) -> Result<(String, Vec<PathBuf>)> {
-    let mut ledger = ReferenceLedger::new(directory, ORIGIN);
     let mut old = Vec::new();
-    let step = (plan.entries / plan.checkpoints).max(1);
-    for sequence in 1..=plan.entries {
-        ledger.append(record(sequence).as_bytes());
-        if sequence.is_multiple_of(step) || sequence == plan.entries {
-            ledger.publish();
-            let path = work.join(format!("checkpoint-{sequence}"));
-            fs::write(&path, ledger.checkpoint())?;
-            old.push(path);
-        }
+    let mut written = 0;
+    while written < plan.entries {
+        let count = (plan.entries / plan.checkpoints).max(1).min(plan.entries - written);
+        let mut writer = Command::new(actor::binary()?);
+        writer.args(["ledger-write", "--batch", "500", "--bytes", "400", "--records", &count.to_string()]);
+        writer.args((written + count == plan.entries).then_some("--settle"));
+        let output = writer.arg("--directory").arg(directory).stderr(Stdio::inherit()).output()?;
+        ensure!(output.status.success(), "the writer ended with {}", output.status);
+        written += count;
+        let path = work.join(format!("checkpoint-{written}"));
+        fs::copy(directory.join("checkpoint"), &path)?;
+        old.push(path);
     }
-    Ok((ledger.key.clone(), old))
+    Ok((fs::read_to_string(directory.join("key.pub"))?.trim_end().to_owned(), old))
 }
 
-/// What `homeport ledger verify` said.
-struct Said {
-    code: i32,
-    text: String,
-    took: Duration,
-    memory: u64,
+/// What `homeport` said, how long it took, and the most memory that it had.
+pub(super) struct Said {
+    pub(super) code: i32,
+    pub(super) text: String,
+    pub(super) took: Duration,
+    pub(super) memory: u64,
 }
 
 fn homeport(words: &[&str], paths: &[&Path]) -> Result<Command> {
@@ -165,8 +165,12 @@ fn homeport(words: &[&str], paths: &[&Path]) -> Result<Command> {
 }
 
 fn verify(directory: &Path, key: &str) -> Result<Said> {
+    said(&["ledger", "verify", "--key", key], &[directory])
+}
+
+pub(super) fn said(words: &[&str], paths: &[&Path]) -> Result<Said> {
     let started = Instant::now();
-    let child = homeport(&["ledger", "verify", "--key", key], &[directory])?.spawn()?;
+    let child = homeport(words, paths)?.spawn()?;
     let status = format!("/proc/{}/status", child.id());
     let done = thread::spawn(move || child.wait_with_output());
     let mut memory = 0;
@@ -207,9 +211,21 @@ struct Damage {
 }
 
 impl Damage {
-    /// Damages a file that the ledger's checkpoint needs.
+    /// Damages a file that the ledger's checkpoint needs. A few bits of a packed bundle say nothing, and to change one
+    /// of those is no damage.
     fn any(directory: &Path, entries: u64, random: &mut Random) -> Result<Self> {
-        let needed = needed(entries);
+        loop {
+            let damage = Self::try_any(directory, entries, random)?;
+            let now = fs::read(directory.join(&damage.path)).unwrap_or_default();
+            if !damage.path.ends_with(".gz") || unpack(&now) != unpack(&damage.before[0].1) {
+                return Ok(damage);
+            }
+            damage.mend(directory)?;
+        }
+    }
+
+    fn try_any(directory: &Path, entries: u64, random: &mut Random) -> Result<Self> {
+        let needed = needed(directory, entries);
         let path = needed[random.within(0..=needed.len() as u64 - 1) as usize].clone();
         let file = directory.join(&path);
         let bytes = fs::read(&file).with_context(|| path.clone())?;
@@ -268,7 +284,7 @@ impl Damage {
 
 /// The files of a tree of this size, without older partial tiles: nothing needs those, so somebody else's program need
 /// not look at them.
-fn needed(entries: u64) -> Vec<String> {
+fn needed(directory: &Path, entries: u64) -> Vec<String> {
     use homeport::ledger::audit::format::{Kind, Tile, tiles_at};
     let mut files = vec!["checkpoint".to_owned()];
     for level in 0..4 {
@@ -277,14 +293,25 @@ fn needed(entries: u64) -> Vec<String> {
             let width = if index < full { 256 } else { width };
             files.push(Tile { kind: Kind::Hashes(level), index, width }.path());
             if level == 0 {
-                files.push(Tile { kind: Kind::Entries, index, width }.path());
+                let plain = Tile { kind: Kind::Entries, index, width }.path();
+                let packed = format!("{plain}.gz");
+                files.push(if directory.join(&packed).exists() { packed } else { plain });
             }
         }
     }
     files
 }
 
-fn bytes_below(directory: &Path) -> Result<u64> {
+/// What a packed bundle says, if it begins and ends as it should.
+fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
+    let mut decoder = flate2::bufread::GzDecoder::new(packed);
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut decoder, &mut bytes).ok()?;
+    let is_framed = packed.get(..10)? == [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    (is_framed && decoder.into_inner().is_empty()).then_some(bytes)
+}
+
+pub(super) fn bytes_below(directory: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

@@ -361,11 +361,11 @@ impl Packet {
     pub(crate) fn fragment(&mut self, mtu: u64) {
         let header = (self.l4_at - self.l3_at) as u64;
         let overhead = if self.is_ipv6 { 8 } else { 0 };
-        // With room for one fragment's data at least, or the kernel sends nothing.
-        if self.wire_bytes <= mtu || mtu < 576 || mtu - 64 < header {
+        if self.wire_bytes <= mtu || mtu < 68 {
             return;
         }
-        let room = (mtu - header - overhead) & !7;
+        // Never zero, or the compiler calls a panic, which the verifier refuses; the kernel sends no such fragments.
+        let room = (mtu.saturating_sub(header + overhead) & !7).max(8);
         let fragments = (self.wire_bytes - header).div_ceil(room);
         self.wire_bytes += (fragments - 1) * header + fragments * overhead;
         self.packets = fragments;

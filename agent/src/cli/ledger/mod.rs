@@ -23,6 +23,7 @@ use crate::{
     exit::{Exit, Failure},
     ledger::audit::{
         Reader,
+        format::TILE_WIDTH,
         note::{Checkpoint, Key, MAX_NOTE_BYTES, Signed},
         policy::Policy,
         reader::{CHECKPOINT, PUBLIC_KEY},
@@ -179,7 +180,8 @@ fn is_between(index: u64, entry: &[u8], from: Option<Bound>, to: Option<Bound>) 
     from.is_none_or(|from| !is_before(from)) && to.is_none_or(is_before)
 }
 
-/// The indexes that can lie between two bounds: all, for times.
+/// The indexes that can lie between two bounds. For times, bundles are chosen by the times of their first records and of
+/// those behind them: a clock that was set forth and back within the 256 records of one bundle is not noticed.
 fn candidates(reader: &Reader, size: u64, from: Option<Bound>, to: Option<Bound>) -> std::ops::Range<u64> {
     let kept = reader.kept();
     let start = match from {
@@ -190,5 +192,81 @@ fn candidates(reader: &Reader, size: u64, from: Option<Bound>, to: Option<Bound>
         Some(Bound::Index(index)) => index.min(size),
         _ => size,
     };
-    start..end.min(kept.end).max(start)
+    let end = end.min(kept.end).max(start);
+    let is_by_time = |bound: Option<Bound>| matches!(bound, Some(Bound::Time(_)));
+    if start == end || !(is_by_time(from) || is_by_time(to)) {
+        return start..end;
+    }
+    let bundles = start / TILE_WIDTH..end.div_ceil(TILE_WIDTH);
+    let time = |bundle: u64| logged_time(&reader.first_entry(bundle, size).ok()?);
+    let found = between(bundles.map(|bundle| (bundle, time(bundle))), from, to);
+    match found {
+        Some((first, last)) => start.max(first * TILE_WIDTH)..end.min((last + 1) * TILE_WIDTH),
+        None => start..start,
+    }
+}
+
+/// The first and the last bundle that may have something between two times, given when each begins. One of which nobody
+/// knows that is taken to begin with the one before it.
+fn between(
+    begins: impl Iterator<Item = (u64, Option<i64>)>,
+    from: Option<Bound>,
+    to: Option<Bound>,
+) -> Option<(u64, u64)> {
+    /// Records are stamped when they are made, and may be written a moment later than others.
+    const SLACK_MS: i64 = 60_000;
+    let may_have = |one: i64, other: i64| {
+        let is_late =
+            |from| !matches!(from, Some(Bound::Time(from)) if one.max(other).saturating_add(SLACK_MS) < from);
+        let is_early =
+            |to| !matches!(to, Some(Bound::Time(to)) if one.min(other).saturating_sub(SLACK_MS) >= to);
+        is_late(from) && is_early(to)
+    };
+    let mut found: Option<(u64, u64)> = None;
+    let mut before = None;
+    let mut take = |bundle: u64| found = Some((found.map_or(bundle, |(first, _)| first), bundle));
+    for (bundle, time) in begins {
+        let time = time.or(before.map(|(_, time)| time)).unwrap_or(i64::MIN);
+        if let Some((last, begun)) = before
+            && may_have(begun, time)
+        {
+            take(last);
+        }
+        before = Some((bundle, time));
+    }
+    if let Some((last, begun)) = before
+        && may_have(begun, i64::MAX)
+    {
+        take(last);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundles_are_chosen_by_time_and_a_clock_that_was_set_back_hides_none() {
+        let hour = 3_600_000;
+        let check = |begins: &[Option<i64>], from: Option<i64>, to: Option<i64>, expected| {
+            let begins = (0..).zip(begins).map(|(bundle, time)| (bundle, time.map(|time| time * hour)));
+            let bound = |time: Option<i64>| time.map(|time| Bound::Time(time * hour));
+            assert_eq!(between(begins, bound(from), bound(to)), expected);
+        };
+        let steady = [Some(0), Some(4), Some(8), Some(12)];
+        check(&steady, Some(5), Some(6), Some((1, 1)));
+        check(&steady, Some(5), Some(9), Some((1, 2)));
+        check(&steady, None, Some(4), Some((0, 1)));
+        check(&steady, Some(13), None, Some((3, 3)));
+        check(&steady, Some(100), Some(101), Some((3, 3)));
+        check(&steady, Some(-5), Some(-4), None);
+        check(&steady, None, None, Some((0, 3)));
+        check(&[Some(0), None, Some(8)], Some(5), Some(6), Some((1, 1)));
+        check(&[None, Some(4)], Some(1), Some(2), Some((0, 0)));
+        // Set back by ten hours in bundle 2, and right again in bundle 4.
+        let back = [Some(0), Some(4), Some(8), Some(2), Some(6), Some(20)];
+        check(&back, Some(5), Some(6), Some((1, 4)));
+        check(&[], Some(1), None, None);
+    }
 }

@@ -3,11 +3,12 @@
 use std::{collections::HashSet, fs, path::Path};
 
 use super::{
-    format::{self, Kind, Tile},
+    format::{self, Kind, MAX_BUNDLE_BYTES, Tile},
     merkle::HASH_BYTES,
     problem::Problem,
     reader::{CHECKPOINT, MANIFEST, MINIMUM_INDEX, PUBLIC_KEY, Reader, WITNESSED},
 };
+use crate::ledger::{pack, path::PACKED};
 
 /// What else belongs into a ledger's directory: the agent's own, that nothing is proven by.
 const KNOWN: [&str; 9] =
@@ -49,6 +50,14 @@ pub(super) fn check(reader: &Reader, size: u64, problem: &mut impl FnMut(Problem
                 }
             } else if !metadata.is_file() {
                 problem(Problem::wrong("neither a file nor a directory").file(path));
+            } else if let Some(tile) = packed(&path) {
+                // The reader takes the plain one: this one must not say anything else.
+                if !is_within(tile, size) {
+                    beyond.0 += 1;
+                    beyond.1.get_or_insert(path);
+                } else if reader.directory().join(tile.path()).exists() {
+                    same(reader, tile, path, problem);
+                }
             } else if let Some(tile) = Tile::from_path(&path) {
                 if !is_within(tile, size) {
                     beyond.0 += 1;
@@ -69,6 +78,23 @@ pub(super) fn check(reader: &Reader, size: u64, problem: &mut impl FnMut(Problem
             ))
             .file(path),
         );
+    }
+}
+
+/// The bundle that is packed in this file.
+fn packed(path: &str) -> Option<Tile> {
+    let tile = Tile::from_path(path.strip_suffix(PACKED)?)?;
+    (tile.is_full() && tile.kind == Kind::Entries).then_some(tile)
+}
+
+/// A bundle is there plain and packed: its agent died while it packed.
+fn same(reader: &Reader, tile: Tile, path: String, problem: &mut impl FnMut(Problem)) {
+    let plain = reader.file(&tile.path(), MAX_BUNDLE_BYTES);
+    let packed = reader.file(&path, MAX_BUNDLE_BYTES);
+    if let (Ok(plain), Ok(packed)) = (plain, packed)
+        && pack::unpack(&packed, MAX_BUNDLE_BYTES) != Some(plain)
+    {
+        problem(Problem::wrong(format!("this is not what {tile} holds")).file(path));
     }
 }
 

@@ -10,11 +10,12 @@ use super::fake::{Dice, Fake, Fault};
 use crate::{
     clock::WallTime,
     ledger::{
-        Found, Ledger, Page, Shared, Source as _, Store, bundle,
+        Found, Ledger, Page, Shared, Source as _, Store,
+        bundle::{self, MAX_BUNDLE_BYTES},
         disk::Disk as _,
         head::Head,
         key::{Key, Loaded},
-        open,
+        open, pack,
         path::{self, WIDTH},
     },
 };
@@ -46,6 +47,11 @@ impl Lab {
 
     pub(super) fn publish(&mut self) -> std::io::Result<()> {
         self.store.publish(NOW)
+    }
+
+    /// Packs what there is to pack, until it fails.
+    fn pack(&mut self) {
+        while self.store.is_packable() && self.store.pack().is_ok() {}
     }
 
     /// Everything that readers see.
@@ -99,10 +105,9 @@ pub(super) fn verify(fake: &Fake, expected: &[Arc<str>], first: u64) -> u64 {
     assert_eq!(head.root, root(&level), "root of {}", head.size);
     for (number, chunk) in (0_u64..).zip(expected[..head.size as usize].chunks(WIDTH as usize)) {
         if number * WIDTH >= first {
-            assert_eq!(
-                bundle::decode(&read(&path::entries(number, chunk.len() as u64))).as_deref(),
-                Some(chunk)
-            );
+            let plain = fake.bytes(&directory.join(path::entries(number, chunk.len() as u64)));
+            let bytes = plain.or_else(|| pack::unpack(&read(&path::packed(number)), MAX_BUNDLE_BYTES));
+            assert_eq!(bundle::decode(&bytes.expect("a bundle")).as_deref(), Some(chunk));
         }
     }
     let mut height = 0;
@@ -129,6 +134,7 @@ pub(super) fn verify(fake: &Fake, expected: &[Arc<str>], first: u64) -> u64 {
 enum Step {
     Append(u64),
     Publish,
+    Pack,
     Prune(u64),
     Fail(u32, u32),
     Room(usize),
@@ -145,6 +151,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => prop_oneof![9 => 1_u64..20, 3 => 100_u64..300, 1 => 500_u64..700].prop_map(Step::Append),
         3 => Just(Step::Publish),
+        1 => Just(Step::Pack),
         1 => (0_u64..600).prop_map(Step::Prune),
         2 => (0_u32..30, 1_u32..4).prop_map(|(after, times)| Step::Fail(after, times)),
         1 => (0_usize..30_000).prop_map(Step::Room),
@@ -231,6 +238,7 @@ fn play(steps: Vec<Step>) {
                     assert_eq!(size, model.accepted.len() as u64);
                 }
             }
+            Step::Pack => lab.pack(),
             Step::Prune(first) => drop(lab.store.prune(first)),
             Step::Fail(after, times) => fake.set(Fault::Fail(after, times)),
             Step::Room(bytes) => fake.set_room(Some(bytes)),
@@ -239,6 +247,7 @@ fn play(steps: Vec<Step>) {
                 fake.set(Fault::Die(after));
                 model.append(&mut lab, 3);
                 let _ = lab.publish();
+                lab.pack();
                 fake.kill();
                 lab = model.reopen(&fake);
             }
@@ -246,6 +255,7 @@ fn play(steps: Vec<Step>) {
                 fake.set(Fault::Die(after));
                 model.append(&mut lab, 3);
                 let _ = lab.publish();
+                lab.pack();
                 fake.cut_power(&mut Dice(seed));
                 lab = model.reopen(&fake);
             }
@@ -254,6 +264,7 @@ fn play(steps: Vec<Step>) {
                 fake.set(Fault::Die(after));
                 model.append(&mut lab, 300);
                 let _ = lab.publish();
+                lab.pack();
                 fake.cut_power(&mut dice);
                 fake.set(Fault::Die(then));
                 let _ = Lab::open(&fake);
@@ -299,6 +310,66 @@ fn the_power_may_be_cut_between_any_two_writes() {
         after += 1;
     }
     assert!(after > 60, "{after} operations");
+}
+
+/// Every moment at which an agent can die while it packs three bundles.
+#[test]
+fn a_bundle_is_plain_or_packed_whenever_the_power_is_cut() {
+    let base = Fake::default();
+    let mut model = Model::default();
+    let mut lab = model.reopen(&base);
+    model.append(&mut lab, 4 * WIDTH + 9);
+    lab.publish().expect("works");
+    let plain = lab.ledger.status().bytes;
+    for after in 0..60 {
+        for seed in 0..6 {
+            let fake = base.copy();
+            let mut model = Model { next: 2_000, accepted: model.accepted.clone(), refused: Vec::new() };
+            let mut lab = model.reopen(&fake);
+            fake.set(Fault::Die(after));
+            lab.pack();
+            match seed {
+                0 => fake.kill(),
+                _ => fake.cut_power(&mut Dice(seed * 7_919 + u64::from(after))),
+            }
+            let mut lab = model.reopen(&fake);
+            lab.pack();
+            assert!(!lab.store.is_packable());
+            let packed = lab.ledger.status().bytes;
+            assert!(packed * 2 < plain, "{packed} of {plain}");
+            let lab = model.reopen(&fake);
+            assert_eq!(lab.ledger.status().bytes, packed, "counted the same");
+            let names: Vec<_> =
+                fake.files().into_iter().filter(|path| path.ends_with("entries/002")).collect();
+            assert_eq!(names, [] as [std::path::PathBuf; 0]);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_bundle_is_not_packed_and_its_neighbours_are() {
+    let fake = Fake::default();
+    let mut model = Model::default();
+    let mut lab = model.reopen(&fake);
+    model.append(&mut lab, 4 * WIDTH);
+    lab.publish().expect("works");
+    let path = Path::new(DIRECTORY).join(path::entries(1, WIDTH));
+    let mut bytes = fake.bytes(&path).expect("there");
+    bytes[100] ^= 1;
+    fake.put(&path, bytes.clone());
+    lab.pack();
+    assert_eq!(fake.bytes(&path), Some(bytes), "as it was");
+    for (number, is_packed) in [(0, true), (1, false), (2, true), (3, false)] {
+        let packed = fake.bytes(&Path::new(DIRECTORY).join(path::packed(number)));
+        assert_eq!(packed.is_some(), is_packed, "bundle {number}");
+    }
+    let page = Page { entries: 1_000, bytes: usize::MAX };
+    assert_eq!(lab.ledger.read(2 * WIDTH, page).expect("behind it")[0].record, model.accepted[512]);
+    // Retention takes both forms.
+    lab.store.prune(3 * WIDTH).expect("works");
+    let left: Vec<_> =
+        fake.files().into_iter().filter(|path| path.to_string_lossy().contains("entries")).collect();
+    assert_eq!(left, [Path::new(DIRECTORY).join(path::entries(3, WIDTH))]);
 }
 
 /// Every moment at which the first agent can be killed: what it has not synced is there, and looks durable. The next one

@@ -28,6 +28,10 @@ const PAUSE: u32 = 10;
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
+/// The next bundle is packed after so many times as long as the last one took: some twenty milliseconds, in which
+/// records wait.
+const PACK_PAUSE: u32 = 2;
+
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -54,6 +58,7 @@ pub(crate) struct LedgerTarget {
     store: Option<Store<RealDisk>>,
     events: Vec<Event>,
     publish_at: KernelTime,
+    pack_at: KernelTime,
     retention_at: KernelTime,
     pruning: Option<Pruning>,
     /// Nobody else writes to the ledger for as long as this lives.
@@ -75,13 +80,14 @@ impl LedgerTarget {
     /// Does not open it yet.
     pub(crate) fn new(settings: LedgerSettings) -> Self {
         let shared = Shared::new(&settings.directory);
-        let (publish_at, retention_at) = (KernelTime(0), KernelTime(0));
+        let (publish_at, pack_at, retention_at) = (KernelTime(0), KernelTime(0), KernelTime(0));
         Self {
             settings,
             shared,
             store: None,
             events: Vec::new(),
             publish_at,
+            pack_at,
             retention_at,
             pruning: None,
             lock: None,
@@ -188,6 +194,24 @@ impl LedgerTarget {
         state.status.fault = fault;
     }
 
+    fn pack(&mut self, now: Now) {
+        let Some(store) = self.store.as_mut().filter(|store| store.is_packable()) else { return };
+        if now.kernel < self.pack_at {
+            return;
+        }
+        let started = KernelTime::now();
+        let result = store.pack();
+        let finished = KernelTime::now();
+        self.pack_at = finished
+            + match result {
+                Ok(()) => finished.since(started) * PACK_PAUSE,
+                Err(error) => {
+                    tracing::warn!(%error, "an old bundle of the ledger was not packed; it stays as it is");
+                    RETENTION
+                }
+            };
+    }
+
     /// First it is said what will go, durably; then it goes.
     fn retain(&mut self, now: Now) {
         let Some(store) = &mut self.store else { return };
@@ -229,13 +253,15 @@ impl Target for LedgerTarget {
         let store = self.store.as_ref()?;
         let publish = store.is_unpublished().then_some(self.publish_at);
         let retain = if self.pruning.is_some() { KernelTime(0) } else { self.retention_at };
-        publish.into_iter().chain([retain]).min()
+        let pack = store.is_packable().then_some(self.pack_at);
+        publish.into_iter().chain(pack).chain([retain]).min()
     }
 
     fn tick(&mut self, now: Now) {
         // Never together: what is to be removed has been announced by an entry that is written in between.
         self.publish(now);
         self.retain(now);
+        self.pack(now);
     }
 
     fn finish(&mut self, now: Now) {

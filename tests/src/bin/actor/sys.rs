@@ -148,14 +148,14 @@ fn packet_address(ifindex: u32, neighbour: [u8; 6]) -> libc::sockaddr_ll {
     }
 }
 
-/// Makes the open `/dev/net/tun` a tap device.
-pub(crate) fn become_tap(tun: impl AsFd, name: &str) -> io::Result<()> {
+/// Makes the open `/dev/net/tun` a device of that kind, `IFF_TAP` (frames) or `IFF_TUN` (packets).
+pub(crate) fn become_device(tun: impl AsFd, name: &str, kind: libc::c_int) -> io::Result<()> {
     // SAFETY: integers and bytes, for which zero is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
         *to = from as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
+    request.ifr_ifru.ifru_flags = (kind | libc::IFF_NO_PI) as i16;
     // SAFETY: the request is what this call expects.
     checked(unsafe { libc::ioctl(tun.as_fd().as_raw_fd(), libc::TUNSETIFF, &raw const request) })
 }

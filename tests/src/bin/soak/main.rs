@@ -4,9 +4,12 @@
 //! is not zero when a promise was broken.
 
 mod flows;
+mod kill;
 mod ledger;
+mod outage;
 mod restart;
 mod verify;
+mod year;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -28,12 +31,18 @@ struct Args {
 enum Campaign {
     /// Very many flows at once, and very many one after the other
     Flows(flows::Args),
+    /// Kills at random moments under load, of ledger and sinks, and of the whole agent: receivers have what the ledger has
+    Kill(kill::Args),
     /// Kills at random moments while the ledger is written as fast as the disk lets it
     Ledger(ledger::Args),
+    /// A receiver is away for a minute: everything arrives, in order, from a memory that stays flat; needs no root
+    Outage(outage::Args),
     /// Kills, stops, upgrades and changes of size at random moments under four transfers
     Restart(restart::Args),
     /// A large ledger before homeport's and somebody else's eyes, sound and damaged; needs no root
     Verify(verify::Args),
+    /// The ledger of a host's year: its size, and how quick the commands are that read it; needs no root
+    Year(year::Args),
 }
 
 fn main() -> ExitCode {
@@ -59,7 +68,10 @@ fn run(campaign: &Campaign, seed: u64) -> Result<Report> {
     match campaign {
         Campaign::Flows(args) => homeport_tests::campaign::flows::run(&args.plan(seed), progress),
         Campaign::Verify(args) => homeport_tests::campaign::verify::run(&args.plan(seed), progress),
+        Campaign::Kill(args) => homeport_tests::campaign::kill::run(&args.plan(seed), progress),
         Campaign::Ledger(args) => homeport_tests::campaign::ledger::run(&args.plan(seed), progress),
+        Campaign::Year(args) => homeport_tests::campaign::year::run(&args.plan(seed), progress),
+        Campaign::Outage(args) => homeport_tests::campaign::outage::run(&args.plan(seed), progress),
         Campaign::Restart(args) => homeport_tests::campaign::restart::run(&args.plan(seed), progress),
     }
 }

@@ -14,6 +14,11 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) const fn plan(&self, seed: u64) -> Plan {
-        Plan { entries: self.entries, corruptions: self.corruptions, ..Plan::long(seed) }
+        Plan {
+            entries: self.entries,
+            corruptions: self.corruptions,
+            is_timed: !cfg!(debug_assertions),
+            ..Plan::long(seed)
+        }
     }
 }
