@@ -709,9 +709,17 @@ fn a_witness_is_who_signs_with_a_key_of_witnesses() {
     assert_eq!((known.every.as_secs(), known.alert_after.as_secs()), (5, 7));
 
     check("[limits]\nrecord_queue = \"1 KiB\"", "limits.record_queue", "\"1 KiB\" is out of bounds");
-    let log_key = "example.org/log+e4efe5c7+AXqOlQ+E0ZnUwb3tTGWHtjmvtbAq3GbBl0yXvZ3VRZZ2";
-    check(&witness("").replace(WITNESS_KEY, "me+1+x"), "witness[0].key", "\"me+1+x\" is not a key");
-    check(&witness("").replace(WITNESS_KEY, log_key), "witness[0].key", &format!("\"{log_key}\" is"));
+    let log_key = "log+07108162+ATtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop";
+    check(
+        &witness("").replace(WITNESS_KEY, "me+1+x"),
+        "witness[0].key",
+        "\"me+1+x\" is not a key: a verifier key has the form <name>+<8 hexadecimal digits>+<base64>",
+    );
+    check(
+        &witness("").replace(WITNESS_KEY, log_key),
+        "witness[0].key",
+        &format!("\"{log_key}\" is the key of a log, not of a witness"),
+    );
     check(
         &witness("").replace(".org/\"", ".org/add-checkpoint\""),
         "witness[0].url",

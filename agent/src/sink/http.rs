@@ -63,7 +63,7 @@ impl Http {
             Some(client) => client.clone(),
             None => {
                 let (settings, connect_timeout) = (self.settings.clone(), self.connect_timeout);
-                let used = Use::of(url);
+                let used = use_of([url]);
                 let made =
                     tokio::task::spawn_blocking(move || client(&settings, connect_timeout, used)).await;
                 let made = made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
@@ -90,6 +90,11 @@ impl Answer {
         let status = self.status;
         if said.is_empty() { format!("answered {status}") } else { format!("answered {status}: {said}") }
     }
+}
+
+/// What a client for these addresses needs certificates for.
+pub(super) fn use_of<'a>(urls: impl IntoIterator<Item = &'a str>) -> Use {
+    if urls.into_iter().all(|url| url.starts_with("http:")) { Use::Plain } else { Use::Tls }
 }
 
 /// Makes a client. Blocks.

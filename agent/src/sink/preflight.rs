@@ -43,10 +43,13 @@ pub fn files(settings: &SinkSettings) -> Result<(), SetupError> {
         },
         Kind::Webhook(webhook) => {
             webhook.hmac_key_file.as_deref().map(Secret::read_line).transpose()?;
-            client(&webhook.http, [&webhook.url])
+            client(&webhook.http, &[&webhook.url])
         }
-        Kind::Otlp(otlp) => client(&otlp.http, [&otlp.url]),
-        Kind::Alertmanager(alertmanager) => client(&alertmanager.http, &alertmanager.urls),
+        Kind::Otlp(otlp) => client(&otlp.http, &[&otlp.url]),
+        Kind::Alertmanager(alertmanager) => {
+            let urls: Vec<&str> = alertmanager.urls.iter().map(String::as_str).collect();
+            client(&alertmanager.http, &urls)
+        }
         Kind::Syslog(syslog) if syslog.transport == Transport::Tls => {
             tls::client_config(&syslog.tls, Use::Tls).map(drop)
         }
@@ -54,9 +57,8 @@ pub fn files(settings: &SinkSettings) -> Result<(), SetupError> {
     }
 }
 
-/// Each address as it will be spoken to.
-fn client<'a>(settings: &HttpSettings, urls: impl IntoIterator<Item = &'a String>) -> Result<(), SetupError> {
-    urls.into_iter().try_for_each(|url| http::client(settings, NO_TIME, Use::of(url)).map(drop))
+fn client(settings: &HttpSettings, urls: &[&str]) -> Result<(), SetupError> {
+    http::client(settings, NO_TIME, http::use_of(urls.iter().copied())).map(drop)
 }
 
 fn missing(directory: &Path) -> SetupError {

@@ -22,13 +22,6 @@ pub enum Use {
     Plain,
 }
 
-impl Use {
-    /// Of connections to this address.
-    pub fn of(url: &str) -> Self {
-        if url.starts_with("http:") { Self::Plain } else { Self::Tls }
-    }
-}
-
 /// Reads the files and makes a configuration of them. Blocks.
 ///
 /// # Errors
