@@ -128,16 +128,17 @@ impl Table {
         }
     }
 
+    /// Takes over what `/proc` says: a process that was there before us may send for the first time and end at once.
     fn look_up(&mut self, pid: u32) {
         if let Some(status) = procfs::status(pid) {
-            let empty = self.no_text();
+            let text = |text: Option<String>| text.unwrap_or_default().into();
             self.insert(
                 pid,
                 Entry {
                     start_boot_ns: status.start_boot_ns,
                     image: None,
-                    told_exe: Arc::clone(&empty),
-                    told_command_line: empty,
+                    told_exe: text(procfs::exe(pid)),
+                    told_command_line: text(procfs::command_line(pid)),
                     exited: None,
                 },
             );
@@ -260,6 +261,23 @@ mod tests {
         table.executed(&event(pid, 1_000_000_000, "/nowhere/old", b"old\0"));
         let image = table.image(pid, 1_000_000_000, "old");
         assert_eq!((&*image.exe, &*image.command_line), ("/nowhere/old", "old"));
+    }
+
+    #[test]
+    fn a_process_older_than_us_keeps_its_name_when_it_ends_before_it_is_asked_for() {
+        let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+        let pid = sleeper.id();
+        let status = procfs::status(pid).expect("it runs");
+        // Between fork and exec it is still this program.
+        while procfs::command_line(pid).is_none_or(|line| !line.starts_with("sleep")) {
+            std::thread::yield_now();
+        }
+        let mut table = Table::scan();
+        sleeper.kill().expect("kill");
+        sleeper.wait().expect("wait");
+        let image = table.image(pid, status.start_boot_ns, "sleep");
+        assert!(image.exe.starts_with('/'), "{image:?}");
+        assert_eq!(&*image.command_line, "sleep 60");
     }
 
     #[test]

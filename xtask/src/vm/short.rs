@@ -14,28 +14,13 @@ use crate::{packages, setup, summary::Summary};
 
 const KERNELS: [&str; 2] = ["5.10", "6.12"];
 
-/// Binaries and parts of names, the most telling first: the time may be over before the last. What has an agent of its own
-/// takes several times as long as the paths, which share one.
-const TESTS: [(&str, &[&str]); 3] = [
-    // Load, attach, count to the byte, name the owner: one path of each family.
-    (
-        "paths",
-        &[
-            "tcp_client",
-            "tcp_accepted",
-            "tcp_prefork",
-            "udp_unconnected",
-            "udp_segmented",
-            "udp_fragmented_options",
-            "raw_ip",
-            "kernel_echo_reply",
-            "packet_raw",
-        ],
-    ),
+/// Binaries and parts of names, the most telling first: the time may be over before the last. Only what shares one agent,
+/// which takes a fraction of the time, and what has been seen to pass on a machine with ten times as much to do.
+const TESTS: [(&str, &[&str]); 2] = [
+    // Load, attach, count to the byte, name the owner.
+    ("paths", &["tcp_client", "kernel_echo_reply", "sctp", "udp_fragmented_options"]),
     // What doctor says is what the table says, and the interface is watched that way.
     ("kernel", &[]),
-    // Repair.
-    ("end_to_end", &["a_socket_ledger_that_somebody_detaches"]),
 ];
 
 /// For both kernels, which run side by side, from the first package fetched to the last test.
