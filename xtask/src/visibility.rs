@@ -122,11 +122,9 @@ fn page(kernels: &Kernels) -> Result<String> {
     let order = order()?;
     write!(text, "\n## On one page\n\n| Path |")?;
     for rows in kernels.values() {
-        write!(
-            text,
-            " {} |",
-            releases(rows).iter().map(|release| short(release)).collect::<Vec<_>>().join(", ")
-        )?;
+        let mut names: Vec<_> = releases(rows).into_iter().map(short).collect();
+        names.dedup();
+        write!(text, " {} |", names.join(", "))?;
     }
     write!(text, "\n|---|{}\n", "---|".repeat(kernels.len()))?;
     let mut group = "";
