@@ -203,7 +203,10 @@ fn a_full_disk_of_the_record_file_delays_the_file_alone() {
     let mut scene = with_disk(&disk, "").expect("the agent starts");
     let records = disk.path().join("records.jsonl");
     let outcome = (|| -> Result<()> {
-        eventually(PATIENCE, || Ok(ensure!(!Records::read(&records)?.0.is_empty(), "no record")))?;
+        eventually(PATIENCE, || {
+            ensure!(!Records::read(&records)?.0.is_empty(), "no record");
+            Ok(())
+        })?;
         let filler = fill(&disk);
         push_abroad(&scene)?;
         eventually(PATIENCE, || {
@@ -239,7 +242,10 @@ fn a_file_system_that_breaks_and_is_mounted_anew_loses_nothing() {
     let more = format!("[ledger]\ndir = \"{}/ledger\"\n", disk.path().display());
     let settings = Settings { interval_secs: 1, more, ..Settings::default() };
     scene(&settings, |scene| {
-        eventually(PATIENCE, || Ok(ensure!(!scene.agent.records()?.0.is_empty(), "no record")))?;
+        eventually(PATIENCE, || {
+            ensure!(!scene.agent.records()?.0.is_empty(), "no record");
+            Ok(())
+        })?;
         disk.fail()?;
         push_abroad(scene)?;
         scene.agent.wait_for_log(&["records cannot be written", "Read-only file system"])?;
