@@ -215,8 +215,9 @@ impl History {
             });
         }
         let mut now_sums = Sums::default();
-        // A look is up to a second old: what it says is being counted may have been recorded meanwhile.
-        let is_over = current.start < self.counted_until;
+        // A look is up to a second old: what it says is being counted may have been recorded meanwhile. After a step of the
+        // clock back nothing can be said about that.
+        let is_over = current.start < self.counted_until && self.counted_until <= now;
         for (place, cell) in current.places.iter().filter(|_| !is_over) {
             now_sums.add(*cell);
             places.entry(place.clone()).or_default().add(*cell);

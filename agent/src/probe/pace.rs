@@ -13,10 +13,10 @@ use crate::clock::KernelTime;
 const GATHER: Duration = Duration::from_millis(1);
 /// Wake-ups are counted over this long.
 const WINDOW: Duration = Duration::from_millis(10);
-/// Wake-ups in a window that are still no burden: 4,800 a second.
-const MAX_WAKES: u32 = 48;
+/// Wake-ups in a window that are still no burden: 6,400 a second.
+const MAX_WAKES: u32 = 64;
 /// When no more events than this have gathered, waiting for each would be no burden either.
-const CALM: usize = 4;
+const CALM: usize = 6;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default)]

@@ -34,6 +34,8 @@ const DIRECTORIES: &[(&str, &str)] = &[
     ("agent/deploy/alertmanager", "usr/share/doc/homeport/examples/alertmanager"),
     ("agent/deploy/grafana", "usr/share/doc/homeport/examples/grafana"),
     ("agent/deploy/opentelemetry", "usr/share/doc/homeport/examples/opentelemetry"),
+    ("agent/deploy/container", "usr/share/doc/homeport/examples/container"),
+    ("agent/deploy/kubernetes", "usr/share/doc/homeport/examples/kubernetes"),
 ];
 
 /// Lays the tree out below `root`, which is made anew.

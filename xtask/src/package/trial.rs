@@ -28,7 +28,7 @@ const PAGE: &str = "http://127.0.0.1:9646";
 /// Of this boot: they are no part of the package.
 const DROP_INS: &str = "/run/systemd/system/homeport.service.d";
 /// Until something that takes a sweep, a write or a request has happened.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A listener that takes whatever comes, and says how much it was when its connection ends.
 const LISTENER: &str = r#"

@@ -156,7 +156,7 @@ fn durable(lab: &Arc<Lab>, program: &Path, scale: Scale, report: &mut Report) ->
     let count = latencies.len();
     let mut at = |share| percentile(&mut latencies, share);
     let (median, high, highest) = (at(0.5), at(0.99), at(1.0));
-    let why = "a sync of the disk for the ledger, and one for the record file";
+    let why = "a sync of the disk for the ledger, and one for the record file; *Append and sync* says what one takes here";
     report.budget(("first packet to synced record, p99", 50.0, "ms"), high, why);
     report.table(Table {
         title: "First packet to synced record",

@@ -99,7 +99,7 @@ fn wake_up_us(lab: &Arc<Lab>, scale: Scale) -> Result<(f64, f64)> {
         for _ in 0..count {
             thread::sleep(Duration::from_micros(500));
             let start = KernelTime::now();
-            rustix::io::write(&event, &1_u64.to_ne_bytes())?;
+            rustix::io::write(event, &1_u64.to_ne_bytes())?;
             times.push(seen.recv().context("the reader has ended")?.since(start).as_secs_f64() * 1e6);
         }
         Ok(times)
