@@ -24,6 +24,9 @@ use crate::{check_one_episode, sink_at};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The writer waits up to half a minute before it tries a disk again.
+const RECOVERY: Duration = Duration::from_secs(60);
+
 /// A file system of its own, gone when dropped.
 struct TinyDisk(TempDir);
 
@@ -108,7 +111,7 @@ fn a_full_disk_delays_records_and_loses_none() {
         let outcome = selftest(&scene.agent)?;
         ensure!(outcome["passed"] == false && outcome["failed"] == "durable", "{outcome:#}");
         fs::remove_file(&filler)?;
-        eventually(PATIENCE, || {
+        eventually(RECOVERY, || {
             let episodes = scene.agent.records()?.episodes_in("DE");
             ensure!(!episodes.is_empty(), "the finding is not on record");
             Ok(())
@@ -148,7 +151,7 @@ fn what_a_full_disk_and_memory_cannot_hold_is_counted_exactly() {
         })?;
         scene.agent.check_alive()?;
         fs::remove_file(&filler)?;
-        let records = eventually(PATIENCE, || {
+        let records = eventually(RECOVERY, || {
             let records = scene.agent.records()?;
             ensure!(records.lifecycle().contains(&"gap"), "no gap");
             Ok(records)
@@ -250,7 +253,7 @@ fn a_file_system_that_breaks_and_is_mounted_anew_loses_nothing() {
         push_abroad(scene)?;
         scene.agent.wait_for_log(&["records cannot be written", "Read-only file system"])?;
         disk.mount_anew()?;
-        eventually(PATIENCE, || {
+        eventually(RECOVERY, || {
             ensure!(!scene.agent.records()?.episodes_in("DE").is_empty(), "the finding is not on record");
             Ok(())
         })?;
