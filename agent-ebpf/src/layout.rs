@@ -27,6 +27,8 @@ pub const VERSION: u64 = 1;
 
 /// Entries of `KNOWN`.
 pub const KNOWN_ENTRIES: u32 = 16_384;
+/// Entries of `TURNS`, as a power of two: 128 KiB.
+pub const TURNS_BITS: u32 = 14;
 /// Entries of each aside map.
 pub const ASIDE_ENTRIES: u32 = 65_536;
 /// Entries of `INTERFACES`: interface indexes below it are counted there.
@@ -108,10 +110,11 @@ const fn map(
 }
 
 /// Every map that outlives the agent. The last two belong to the agent, the programs do not know them.
-pub const MAPS: [MapShape; 18] = [
+pub const MAPS: [MapShape; 19] = [
     map("SLOTS", ARRAY, (4, size_of::<Slot>()), Entries::Slots, MMAPABLE),
     map("FREE", STACK, (0, 4), Entries::Slots, 0),
     map("INDEX", HASH, (size_of::<IndexKey>(), 8), Entries::Slots, NO_PREALLOC),
+    map("TURNS", ARRAY, (4, 8), Entries::Fixed(1 << TURNS_BITS), 0),
     map("KNOWN", LRU_HASH, (16, 4), Entries::Fixed(KNOWN_ENTRIES), 0),
     map("ASIDE_0", HASH, ASIDE, Entries::Fixed(ASIDE_ENTRIES), NO_PREALLOC),
     map("ASIDE_1", HASH, ASIDE, Entries::Fixed(ASIDE_ENTRIES), NO_PREALLOC),

@@ -85,10 +85,18 @@ pub struct Offsets {
     pub skb_data: u32,
     /// `sk_buff.inner_transport_header`, counted from the head
     pub skb_inner_transport: u32,
+    /// `sk_buff._skb_refdst`: the route, and a bit
+    pub skb_route: u32,
+    /// `dst_entry._metrics`: what the route was configured with, and two bits
+    pub route_metrics: u32,
+    /// `dst_entry.expires`: when what was learned is forgotten, in jiffies
+    pub route_expires: u32,
+    /// `rtable.rt_pmtu`, of IPv4: what was learned of the path; 31 bits above another one
+    pub route_learned: u32,
 }
 
 // SAFETY: repr(C), integers only.
 unsafe impl Plain for Offsets {}
 
 const _: () = assert!(size_of::<Live>() == 8);
-const _: () = assert!(size_of::<Offsets>() == 88);
+const _: () = assert!(size_of::<Offsets>() == 104);

@@ -10,6 +10,9 @@
 //!                                  '-- storage refused, or many destinations: INDEX[cookie, process, destination]
 //! ```
 //!
+//! A socket that turns to another destination with every packet asks `TURNS` first, which holds the slot that the index
+//! named last for such a socket and destination. It is never believed: the slot itself says whose it is.
+//!
 //! **Nothing is missed and nothing counted twice when a slot changes hands.** The counters of a slot only grow,
 //! through all its lives: the agent attributes differences. To take a slot back it first raises `generation`,
 //! which no socket refers to, so that the next packet of the old socket takes a new slot; a whole sweep later
@@ -161,13 +164,14 @@ pub struct IndexKey {
 }
 
 /// What a socket remembers in its storage.
+///
+/// The kernel puts a value eight bytes behind the start of a cache line. What packets and send calls look at comes first,
+/// so that it is in that line: with many sockets, another line is another cache miss for each call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketState {
     /// Where it counts: slot in the low half, generation in the high half. Zero: nowhere yet.
     pub slot_ref: u64,
-    /// Who sends.
-    pub owner: Stamp,
     /// `QUALITY_*`.
     pub quality: u8,
     /// `INITIATOR_*`.
@@ -179,12 +183,25 @@ pub struct SocketState {
     /// The set of maps, by its first generation, whose program has named the sender. While maps are replaced, programs
     /// of both sets run for a moment, and each can correct only the slots of its own.
     pub stamped: u32,
+    /// Who sends.
+    pub owner: Stamp,
 }
 
 /// An interface index in one byte. Two interfaces of a host may share it, which costs nothing but the distinction.
 #[inline(always)]
 pub const fn via(ifindex: u32) -> u8 {
     (ifindex ^ ifindex >> 8 ^ ifindex >> 16 ^ ifindex >> 24) as u8
+}
+
+/// Where `TURNS` remembers the slot of a socket's destination. Two that share a place cost each other a lookup.
+#[inline(always)]
+pub const fn turn(cookie: u64, remote: [u64; 2], remote_port: [u8; 2]) -> u32 {
+    // Odd constants without structure (the golden ratio, and two more of its kind): high bits depend on all others.
+    let mixed = remote[0].wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ remote[1].wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
+        ^ cookie.wrapping_mul(0x1656_67b1_9e37_79f9)
+        ^ u16::from_ne_bytes(remote_port) as u64;
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - crate::layout::TURNS_BITS)) as u32
 }
 
 /// Joins slot and generation.
@@ -223,3 +240,7 @@ const _: () = assert!(size_of::<Slot>() == 192 + WIDER);
 const WIDER: usize = if cfg!(feature = "wide-slots") { 64 } else { 0 };
 const _: () = assert!(size_of::<IndexKey>() == 32);
 const _: () = assert!(size_of::<SocketState>() == 64);
+const _: () = assert!(
+    core::mem::offset_of!(SocketState, owner) + core::mem::offset_of!(Stamp, pid) + size_of::<u32>()
+        <= 64 - 8
+);

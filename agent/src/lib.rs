@@ -15,7 +15,9 @@
 //! | [`ledger`] | the records, append-only and signed |
 //! | [`sink`] | each receiver a cursor over the ledger |
 //! | [`page`] | the status page: read only, for people |
+//! | [`top`] | the terminal view |
 //! | [`metrics`] | figures for Prometheus |
+//! | [`report`] | the residency statement of a period, made from the ledger alone |
 //! | [`config`] | what the operator wrote, and the valid configuration made of it |
 //!
 //! `flow`, the types of `geo`, `policy` and `alert` are the pure core: they have never heard of aya, tokio,
@@ -26,6 +28,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod confine;
 pub mod control;
 pub mod coverage;
 pub mod exit;
@@ -40,4 +43,7 @@ pub mod probe;
 pub mod process;
 pub mod reconcile;
 pub mod record;
+pub mod report;
 pub mod sink;
+mod table;
+pub mod top;

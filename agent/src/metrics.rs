@@ -21,7 +21,7 @@ use prometheus_client::{
 pub use family::{Family, Kind};
 pub use table::FAMILIES;
 
-use crate::app::{coverage::CoverageView, snapshot::FlowsView};
+use crate::app::{coverage::CoverageView, figures::Figures, overview::ExceptionRow, snapshot::FlowsView};
 
 /// What the text is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -35,6 +35,10 @@ pub struct Scrape {
     pub flows: FlowsView,
     /// The statement of coverage.
     pub coverage: CoverageView,
+    /// Exceptions of the policy, and how much of them is used.
+    pub exceptions: Vec<ExceptionRow>,
+    /// Episodes and sinks.
+    pub figures: Figures,
 }
 
 /// The text of a scrape.

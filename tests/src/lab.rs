@@ -17,8 +17,10 @@
 use std::{
     collections::HashSet,
     fmt,
+    fs::File,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsFd as _,
     path::PathBuf,
     process::{Command, Stdio},
     sync::{
@@ -457,6 +459,24 @@ impl Lab {
             before = after;
         }
         bail!("the lab does not get silent: {before:?}")
+    }
+
+    /// Does something on a host, on a thread of its own: sockets that it makes belong there and may be used anywhere.
+    ///
+    /// # Errors
+    ///
+    /// When the host's namespace cannot be entered, or what is done fails.
+    pub fn within<T: Send>(&self, host: Host, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let namespace = File::open(self.namespace_file(host))?;
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        let enter = || {
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), kind)
+                .with_context(|| format!("enter the namespace of {host}"))?;
+            work()
+        };
+        thread::scope(|scope| {
+            scope.spawn(enter).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     fn namespace_file(&self, host: Host) -> PathBuf {

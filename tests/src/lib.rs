@@ -20,6 +20,7 @@
 //! | `schema` | the published schemas, and whether a record keeps to them |
 //! | `page` | the status page behind a synthetic agent, and a browser |
 //! | `scene` | a lab with an agent, and the comparison with the network card |
+//! | `faults` | whether the page of faults tells the truth |
 //! | `foreign` | another implementation of the ledger's formats |
 //! | `campaign` | long runs with figures, and their short versions for the tests |
 //!
@@ -29,6 +30,8 @@ pub mod actor;
 pub mod agent;
 pub mod campaign;
 pub mod database;
+#[cfg(test)]
+mod faults;
 pub mod flows;
 pub mod foreign;
 pub mod kernel;

@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// Under a minute: shows that everything runs, not how fast; writes nothing
     #[arg(long)]
     quick: bool,
-    /// What to measure: programs, packets, streams, sweep, latency, memory, agent; everything when left out
+    /// What to measure: programs, packets, streams, sweep, latency, memory, records, agent; everything when left out
     sections: Vec<String>,
 }
 

@@ -1,15 +1,17 @@
-//! Makes packages: `cargo xtask package [--deb] [--rpm]`.
+//! Makes packages: `cargo xtask package [--deb] [--rpm] [--test]`.
 //!
 //! Both are made from one tree of files ([`tree`]), by the distributions' own tools: `dpkg-deb` and `rpmbuild` know
-//! their formats better than anybody.
+//! their formats better than anybody. With `--test` the Debian package lives a whole life under systemd ([`trial`]).
 
 mod deb;
+mod machine;
 mod rpm;
 mod tree;
+mod trial;
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{packages, setup, tool};
 
@@ -24,9 +26,15 @@ pub(crate) struct Args {
     /// Where the packages go [default: target/package]
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
+    /// Install, start, use, upgrade, remove and purge the Debian package on a bare system with systemd (needs root)
+    #[arg(long, conflicts_with = "rpm")]
+    test: bool,
     /// Package the debug build, which the tests have made already
     #[arg(long, hide = true)]
     debug: bool,
+    /// Package this program, which has been built already
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "debug")]
+    binary: Option<PathBuf>,
 }
 
 /// What a package is about, for both formats.
@@ -45,28 +53,41 @@ const DESCRIPTION: &[&str] = &[
 ];
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    setup::ensure()?;
+    ensure!(!args.test || tool::is_root()?, "the test of packages needs root");
     setup::ensure_programs(&packages::PACKAGE)?;
-    let profile = if args.debug { "debug" } else { "release" };
-    let mut build = tool::cargo("build");
-    build.args(["--locked", "--package", "homeport", "--bin", "homeport"]);
-    if !args.debug {
-        build.arg("--release");
-    }
-    tool::run(&mut build)?;
+    let binary = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => build(args.debug)?,
+    };
 
     let out = args.out.unwrap_or_else(|| tool::target_dir().join("package"));
     fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
     let about =
         About { version: env!("CARGO_PKG_VERSION").to_owned(), summary: SUMMARY, description: DESCRIPTION };
-    let binary = tool::target_dir().join(profile).join("homeport");
     if !args.rpm {
-        let package = deb::make(&about, &binary, &out)?;
+        let package = deb::make(&about, &binary, &out, args.test)?;
         println!("package: {}", package.display());
+        if args.test {
+            setup::ensure_programs(&packages::PACKAGE_TRIAL)?;
+            let directory = tool::target_dir().join("package/machine");
+            fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+            return trial::run([&package, &trial::newer(&package, &directory)?], &directory);
+        }
     }
     if !args.deb {
         let package = rpm::make(&about, &binary, &out)?;
         println!("package: {}", package.display());
     }
     Ok(())
+}
+
+fn build(debug: bool) -> Result<PathBuf> {
+    setup::ensure()?;
+    let mut build = tool::cargo("build");
+    build.arg("--locked").args(tool::PRODUCT).args(["--bin", "homeport"]);
+    if !debug {
+        build.arg("--release");
+    }
+    tool::run(&mut build)?;
+    Ok(tool::target_dir().join(if debug { "debug" } else { "release" }).join("homeport"))
 }

@@ -29,6 +29,7 @@ pub(crate) fn run_all() -> Result<Summary> {
     let as_root = root_runner()?;
     let mut summary = Summary::of(tool::cargo("test").args(["--locked", "--package", "xtask"]))?;
     summary += Summary::of(&mut unit_tests())?;
+    summary += rules()?;
     let product = ["--locked", "--bins", "--test", "*"];
     let built = foreign::ensure().and_then(|python| {
         build_wide()?;
@@ -42,6 +43,23 @@ pub(crate) fn run_all() -> Result<Summary> {
         Err(error) => {
             eprintln!("error: {error:#}");
             summary.failed += 1;
+        }
+    }
+    Ok(summary)
+}
+
+/// The alerting rules, with Prometheus' own tool.
+fn rules() -> Result<Summary> {
+    let directory = tool::workspace().join("agent/deploy/prometheus");
+    let mut summary = Summary::default();
+    for arguments in [["check", "rules", "homeport.rules.yml"], ["test", "rules", "homeport.rules.test.yml"]]
+    {
+        match tool::run(Command::new("promtool").args(arguments).current_dir(&directory)) {
+            Ok(()) => summary.passed += 1,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                summary.failed += 1;
+            }
         }
     }
     Ok(summary)

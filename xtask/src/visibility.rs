@@ -41,7 +41,7 @@ struct Row {
     reason: String,
 }
 
-/// All kernels, oldest first, each with its rows in the order of the table in the tests.
+/// All kernels, oldest first, by major and minor number; of each path the row of the latest release.
 type Kernels = BTreeMap<Vec<u64>, Vec<Row>>;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -93,11 +93,19 @@ fn keep(from: &Path, kept: &Path) -> Result<()> {
 
 fn read(kept: &Path) -> Result<Kernels> {
     let mut kernels = Kernels::new();
-    for file in fs::read_dir(kept).with_context(|| format!("list {}", kept.display()))? {
-        let text = fs::read_to_string(file?.path())?;
+    let mut files = fs::read_dir(kept)
+        .with_context(|| format!("list {}", kept.display()))?
+        .map(|file| Ok(file?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    files.sort_by_key(|file| numbers(&file.to_string_lossy()));
+    for file in files {
+        let text = fs::read_to_string(file)?;
         for line in text.lines() {
             let row: Row = serde_json::from_str(line)?;
-            kernels.entry(numbers(&row.kernel)).or_default().push(row);
+            let series = numbers(&row.kernel).into_iter().take(2).collect();
+            let rows = kernels.entry(series).or_default();
+            rows.retain(|other: &Row| other.path != row.path);
+            rows.push(row);
         }
     }
     ensure!(!kernels.is_empty(), "no run of the tests yet: `cargo xtask test`");
@@ -114,7 +122,9 @@ fn page(kernels: &Kernels) -> Result<String> {
     let order = order()?;
     write!(text, "\n## On one page\n\n| Path |")?;
     for rows in kernels.values() {
-        write!(text, " {} |", short(&rows[0].kernel))?;
+        let mut names: Vec<_> = releases(rows).into_iter().map(short).collect();
+        names.dedup();
+        write!(text, " {} |", names.join(", "))?;
     }
     write!(text, "\n|---|{}\n", "---|".repeat(kernels.len()))?;
     let mut group = "";
@@ -158,6 +168,14 @@ fn order() -> Result<Vec<(String, String, String)>> {
     Ok(order)
 }
 
+/// From which releases the rows are, oldest first.
+fn releases(rows: &[Row]) -> Vec<&str> {
+    let mut releases: Vec<&str> = rows.iter().map(|row| row.kernel.as_str()).collect();
+    releases.sort_by_key(|release| numbers(release));
+    releases.dedup();
+    releases
+}
+
 /// A kernel's release without what a distribution adds.
 fn short(release: &str) -> &str {
     release.split(['-', '+']).next().unwrap_or(release)
@@ -173,10 +191,13 @@ fn in_short(row: &Row) -> String {
 }
 
 fn in_full(text: &mut String, rows: &[Row], order: &[(String, String, String)]) -> Result<()> {
+    let releases = releases(rows);
+    let several = releases.len() > 1;
+    write!(text, "\n## Linux {}\n\n", releases.join(", "))?;
+    let (name, line) = if several { (" Release |", "---|") } else { ("", "") };
     write!(
         text,
-        "\n## Linux {}\n\n| Path | Sent | Card | Counted | Difference | Owner | Seen at |\n|---|--:|--:|--:|--:|---|---|\n",
-        rows[0].kernel
+        "| Path | Sent | Card | Counted | Difference | Owner | Seen at |{name}\n|---|--:|--:|--:|--:|---|---|{line}\n"
     )?;
     let mut impossible = String::new();
     for (group, path, _) in order {
@@ -197,8 +218,11 @@ fn in_full(text: &mut String, rows: &[Row], order: &[(String, String, String)]) 
         let [sent, nic, counted, residual] = numbers.map(grouped);
         writeln!(
             text,
-            "| {}: {} | {sent} | {nic} | {counted} | {residual} | {owner} | {} |",
-            row.group, row.title, row.sensor
+            "| {}: {} | {sent} | {nic} | {counted} | {residual} | {owner} | {} |{}",
+            row.group,
+            row.title,
+            row.sensor,
+            if several { format!(" {} |", short(&row.kernel)) } else { String::new() }
         )?;
     }
     if !impossible.is_empty() {

@@ -7,6 +7,7 @@
 //! | file | what for |
 //! |---|---|
 //! | `archive` | packages of other Debian suites, without touching this machine's |
+//! | `emulator` | QEMU, and how it comes here |
 //! | `kernels` | the matrix, and how a kernel comes here |
 //! | `initramfs` | the guest's first file system, with `init.sh` |
 //! | `guest` | one run in QEMU, with `guest.sh` |
@@ -15,6 +16,7 @@
 
 mod archive;
 mod binaries;
+mod emulator;
 mod guest;
 mod initramfs;
 mod kernels;
@@ -24,15 +26,17 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
 
 use self::{
     binaries::TestBinary,
+    emulator::Emulator,
     guest::{Guest, Outcome},
-    kernels::{KERNELS, Kernel, Packages},
+    kernels::{KERNELS, Kernel, Unpacked},
 };
 use crate::{packages, setup, tool};
 
@@ -50,6 +54,9 @@ pub(crate) struct Args {
     /// The short selection, on the oldest kernel and a newer one
     #[arg(long, conflicts_with_all = ["kernels", "tests", "shell"])]
     ci: bool,
+    /// All kernels at once, for machines with a processor for each
+    #[arg(long)]
+    together: bool,
     /// Run this line of shell in the guest instead of tests
     #[arg(long, conflicts_with = "tests")]
     shell: Option<String>,
@@ -61,7 +68,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<()> {
     setup::ensure()?;
     if args.ci {
-        let short::Verdict { summary, left_out } = short::run()?;
+        let short::Verdict { summary, left_out } = short::run(short::LIMIT)?;
         ensure!(summary.failed == 0, "not every kernel passed");
         // Whoever asks for it wants it.
         ensure!(left_out.is_empty(), "not tested: {}", left_out.join("; "));
@@ -78,7 +85,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Some(line) => Job::Shell(line),
         None => Job::Tests(vec![Selection { binaries: args.tests, filters: args.filters }]),
     };
-    let lines = run_on(&kernels, &job, None)?;
+    let emulator = Emulator::ensure(&directory())?;
+    let pace = if args.together { Pace::Together(None) } else { Pace::OneByOne };
+    let lines = run_on(&kernels, &job, &emulator, pace)?;
     print!("{}", table(&lines));
     // Whoever names a kernel wants it; in a run of all, one that not every mirror has is only told.
     let is_named = !args.kernels.is_empty();
@@ -111,6 +120,7 @@ struct Line {
     end: End,
 }
 
+#[derive(Clone)]
 enum End {
     /// Its tests ran.
     Ran(Outcome),
@@ -120,39 +130,76 @@ enum End {
     Broke(String),
 }
 
-/// Runs on one kernel after the other, the failures of one notwithstanding; on each at most for `limit`.
-fn run_on(kernels: &[Kernel], job: &Job, limit: Option<Duration>) -> Result<Vec<Line>> {
+/// How several kernels share the processors.
+#[derive(Clone, Copy)]
+enum Pace {
+    /// One after the other, for as long as it takes.
+    OneByOne,
+    /// All at once; where an end is given, until then.
+    Together(Option<Instant>),
+}
+
+/// Where kernels, guests and QEMU are.
+fn directory() -> PathBuf {
+    tool::target_dir().join("vm")
+}
+
+/// Runs on each kernel, the failures of others notwithstanding.
+fn run_on(kernels: &[Kernel], job: &Job, emulator: &Emulator, pace: Pace) -> Result<Vec<Line>> {
     ensure!(cfg!(target_arch = "x86_64"), "the kernel matrix runs on x86_64 only");
-    let vm = tool::target_dir().join("vm");
-    let script = script(job, &vm.join("bin"))?;
-    let mut lines = Vec::new();
-    for kernel in kernels {
-        println!("\nvm: kernel {}", kernel.name);
-        let mut line = Line { kernel: *kernel, release: String::new(), end: End::CannotBeHad(String::new()) };
-        line.end = match kernel.download(&vm) {
-            Ok(packages) => boot(*kernel, &packages, &vm, &script, limit, &mut line.release)
-                .map_or_else(|error| End::Broke(format!("{error:#}")), End::Ran),
-            Err(error) => End::CannotBeHad(format!("{error:#}")),
-        };
-        if let End::Broke(error) | End::CannotBeHad(error) = &line.end {
+    let vm = directory();
+    let prepared: Vec<_> = kernels.iter().map(|kernel| (*kernel, prepare(*kernel, &vm, pace))).collect();
+    let built = build(job)?;
+    let finish = |(kernel, prepared): &(Kernel, Result<Unpacked, End>)| match prepared {
+        Ok(unpacked) => {
+            let end = boot(*kernel, unpacked, emulator, (job, &built), pace)
+                .map_or_else(|error| End::Broke(format!("{error:#}")), End::Ran);
+            Line { kernel: *kernel, release: unpacked.release.clone(), end }
+        }
+        Err(end) => Line { kernel: *kernel, release: String::new(), end: end.clone() },
+    };
+    let lines: Vec<_> = match pace {
+        Pace::OneByOne => prepared.iter().map(finish).collect(),
+        Pace::Together(_) => thread::scope(|scope| {
+            let finish = &finish;
+            let running: Vec<_> = prepared.iter().map(|one| scope.spawn(move || finish(one))).collect();
+            running.into_iter().map(|thread| thread.join().expect("no panic in a guest's thread")).collect()
+        }),
+    };
+    for Line { kernel, end, .. } in &lines {
+        if let End::Broke(error) | End::CannotBeHad(error) = end {
             println!("vm: kernel {}: {error}", kernel.name);
         }
-        lines.push(line);
     }
     Ok(lines)
 }
 
+/// Brings a kernel here.
+fn prepare(kernel: Kernel, vm: &Path, pace: Pace) -> Result<Unpacked, End> {
+    println!("\nvm: kernel {}", kernel.name);
+    if let Pace::Together(Some(end)) = pace
+        && end <= Instant::now()
+    {
+        return Err(End::CannotBeHad("the time was over before it could be fetched".to_owned()));
+    }
+    let packages = kernel.download(vm).map_err(|error| End::CannotBeHad(format!("{error:#}")))?;
+    kernel.unpack(&packages, vm).map_err(|error| End::Broke(format!("{error:#}")))
+}
+
 fn boot(
     kernel: Kernel,
-    packages: &Packages,
-    vm: &Path,
-    script: &str,
-    limit: Option<Duration>,
-    release: &mut String,
+    unpacked: &Unpacked,
+    emulator: &Emulator,
+    (job, built): (&Job, &[TestBinary]),
+    pace: Pace,
 ) -> Result<Outcome> {
-    let unpacked = kernel.unpack(packages, vm)?;
-    release.clone_from(&unpacked.release);
-    Guest::new(&unpacked, vm.join(kernel.name))?.run(script, limit)
+    let guest = Guest::new(unpacked, emulator, directory().join(kernel.name))?;
+    // Each guest has its own links: another run may begin meanwhile.
+    let script = script(job, built, &directory().join(kernel.name).join("bin"))?;
+    match pace {
+        Pace::OneByOne => guest.run(&script, None, ""),
+        Pace::Together(end) => guest.run(&script, end, &format!("{}: ", kernel.name)),
+    }
 }
 
 /// One line per kernel: what it is, and how it went.
@@ -174,20 +221,21 @@ fn table(lines: &[Line]) -> String {
     text
 }
 
-/// The lines of shell that the guest runs, with links to all programs in `bin`.
-fn script(job: &Job, bin: &Path) -> Result<String> {
-    let built = match job {
-        Job::Shell(_) => binaries::build(&["kernel".to_owned()])?,
+/// Builds what the job runs.
+fn build(job: &Job) -> Result<Vec<TestBinary>> {
+    match job {
+        Job::Shell(_) => binaries::build(&["kernel".to_owned()]),
         Job::Tests(selections) if selections.iter().any(|selection| selection.binaries.is_empty()) => {
-            binaries::build(&[])?
+            binaries::build(&[])
         }
         Job::Tests(selections) => binaries::build(
             &selections.iter().flat_map(|selection| selection.binaries.clone()).collect::<Vec<_>>(),
-        )?,
-    };
-    if bin.exists() {
-        fs::remove_dir_all(bin).with_context(|| format!("remove {}", bin.display()))?;
+        ),
     }
+}
+
+/// The lines of shell that the guest runs, with links to all programs in `bin`.
+fn script(job: &Job, built: &[TestBinary], bin: &Path) -> Result<String> {
     fs::create_dir_all(bin).with_context(|| format!("create {}", bin.display()))?;
     for name in ["homeport", "actor"] {
         link(&tool::target_dir().join("debug").join(name), bin)?;

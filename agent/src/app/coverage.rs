@@ -84,6 +84,11 @@ pub struct CgroupRow {
     pub descendants: Option<u64>,
 }
 
+/// Why it was not as it should be.
+fn failure(episode: &crate::coverage::findings::Episode) -> &str {
+    episode.gap.as_ref().and_then(|gap| gap.failure.as_deref()).unwrap_or("no answer")
+}
+
 /// Network namespaces with processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
@@ -304,6 +309,12 @@ impl App {
                 Subject::Missing { interface } => {
                     format!("{} bytes that were seen did not leave {interface}", -episode.unseen.bytes)
                 }
+                Subject::Unwitnessed { witness } => {
+                    format!("the witness {witness} has not signed: {}", failure(episode))
+                }
+                Subject::Contradicted { witness } => {
+                    format!("the witness {witness} refuses this ledger: {}", failure(episode))
+                }
                 Subject::Undelivered { sink } => format!("{sink} has not got some records"),
                 Subject::Unsent => {
                     format!("{} bytes of sockets did not leave, nobody says why", -episode.unseen.bytes)
@@ -319,8 +330,12 @@ impl App {
                 | Subject::Appeared { .. }
                 | Subject::Renamed { .. } => continue,
             };
-            let left_unseen = matches!(subject, Subject::Bypass { .. } | Subject::Unattributed);
-            let state = if left_unseen { State::NotCovered } else { State::Reduced };
+            // What left unseen, and what cannot be believed.
+            let is_void = matches!(
+                subject,
+                Subject::Bypass { .. } | Subject::Unattributed | Subject::Contradicted { .. }
+            );
+            let state = if is_void { State::NotCovered } else { State::Reduced };
             add(state, subject.as_str(), format!("{text} (episode {})", episode.id));
         }
         if clock.is_some_and(|clock| !clock.is_synchronized) {

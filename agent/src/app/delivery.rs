@@ -50,14 +50,14 @@ impl Delivery {
         let origin = Some(ledger.status().origin).filter(|origin| !origin.is_empty());
         let origin = origin.unwrap_or_else(|| config.ledger.origin_on(host_uid));
         let source = Arc::new(ledger.clone());
-        self.sinks = Some(Sinks::start(source, place, Speaker { origin }, config.sinks.clone())?);
+        self.sinks = Some(Sinks::start(source, place, Speaker { origin }, config.delivered_to())?);
         Ok(())
     }
 
     /// The sinks of another configuration.
     pub(super) fn settle(&self, config: &Config) {
         if let Some(sinks) = &self.sinks {
-            sinks.settle(config.sinks.clone());
+            sinks.settle(config.delivered_to());
         }
     }
 
@@ -73,7 +73,7 @@ impl App {
     /// Once a second.
     pub(super) fn look_at_sinks(&mut self) {
         let Some(sinks) = &self.delivery.sinks else {
-            if !self.config.sinks.is_empty() {
+            if !self.config.delivered_to().is_empty() {
                 self.degraded("sinks", "sinks are not running: no ledger, or no room for their files");
             }
             return;

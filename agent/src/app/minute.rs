@@ -15,6 +15,7 @@ use crate::{
     clock::{Clock, KernelTime, WallTime},
     coverage::findings::Transition,
     ledger::Ledger,
+    policy::{PolicySet, canonical::Statement},
     probe::programs::State,
     record::{
         Loss, coverage,
@@ -51,11 +52,18 @@ pub(super) const CAUSES: [(u32, &str); 8] = [
     (LOSS_INTERFACE, "interface-uncounted"),
 ];
 
+/// What a policy says, as records have it.
+pub(super) fn statements(policies: &PolicySet) -> Vec<[String; 3]> {
+    let statement = |known: &Statement| [known.about.clone(), known.key.to_owned(), known.value.clone()];
+    policies.statements().iter().map(statement).collect()
+}
+
 impl App {
     pub(super) fn record_start(&mut self) {
         let event = Event::Start {
             policy_hash: self.policies.hash().to_string(),
             policies: self.policies.policies().map(|policy| policy.name.to_string()).collect(),
+            statements: statements(&self.policies),
             databases: self.locator.databases().map(|report| extra(&report.id)).collect(),
             not_covered: self
                 .coverage()

@@ -23,6 +23,7 @@
 //! | `commit` | from when on what was read and recorded counts |
 //! | `run_state` | what one agent leaves for the next, until the next boot |
 //! | `delivery` | sinks, and what happens at them |
+//! | `witnesses` | who signs the checkpoints of the ledger, and who does not |
 //! | `service` | the service manager is told, and never waited for |
 //! | `state` | what outlives a boot |
 //! | `coverage` | the statement of what is seen and what not |
@@ -34,12 +35,14 @@ pub mod coverage;
 mod databases;
 mod delivery;
 mod edges;
+pub mod figures;
 mod identity;
 mod minute;
 mod observe;
 mod outbox;
 pub mod overview;
 mod reload;
+mod roles;
 mod run_state;
 pub mod selftest;
 mod service;
@@ -48,6 +51,7 @@ mod state;
 pub mod status;
 mod sweep_time;
 mod watch;
+mod witnesses;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -78,6 +82,7 @@ use self::{
     state::StateFile,
     sweep_time::SweepTimes,
     watch::Watch,
+    witnesses::Watched,
 };
 pub use self::{
     databases::{Databases, open_databases},
@@ -87,7 +92,7 @@ use crate::{
     alert::{EpisodeSettings, Episodes, ExceptionLedger, Identity},
     clock::{Clock, ClockSteps, KernelTime, WallTime},
     config::{Config, Namespaces},
-    control,
+    confine, control,
     coverage::findings::Findings,
     exit::{Exit, Failure},
     flow::{
@@ -98,7 +103,9 @@ use crate::{
     ledger::Ledger,
     page,
     policy::PolicySet,
-    probe::{DirectoryLock, NamespaceBy, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links},
+    probe::{
+        DirectoryLock, NamespaceBy, Pace, PinError, Probe, ProbeError, ProbeSettings, Reading, links::Links,
+    },
     process::{
         Owners,
         sockets::{Older, Scan},
@@ -148,6 +155,7 @@ struct App {
     booted: Option<WallTime>,
     outbox: Outbox,
     delivery: Delivery,
+    witnesses: Watched,
     /// For whoever reads the records.
     ledger: Option<Ledger>,
     edges: Edges,
@@ -241,7 +249,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
             ledger: ledger_settings(&config, &origin.host_uid),
             file: config.records.file.clone(),
             stdout: config.records.stdout,
-            queue_bytes: WriterSettings::QUEUE_BYTES,
+            queue_bytes: usize::try_from(config.limits.record_queue).unwrap_or(usize::MAX),
             instance: format!("{}-{}", &identity.boot[..8.min(identity.boot.len())], std::process::id()),
             sequence_floor: saved.sequence.max(last_sequence),
         },
@@ -303,6 +311,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         clock_steps: ClockSteps::default(),
         outbox: Outbox::start(writer, Arc::clone(&records)),
         delivery: Delivery::default(),
+        witnesses: Watched::default(),
         ledger: started.ledger,
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
@@ -361,6 +370,11 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         // The records are safe; `look_at_sinks` says that nobody gets them.
         tracing::error!(%error, "sinks cannot be started");
     }
+    if let Some(ledger) = &app.ledger
+        && let Err(error) = app.witnesses.start(&app.config, ledger)
+    {
+        tracing::error!(%error, "witnesses cannot be asked");
+    }
     app.serve(&before).await
 }
 
@@ -387,6 +401,8 @@ impl App {
         let _page = self.open_page(pages_in);
         let mut file_changes = self.databases.changes();
         let flow_events = self.probe.watch_flow_events()?;
+        let mut pace = Pace::default();
+        let mut gathering_until: Option<KernelTime> = None;
         let host_events = self.probe.watch_host_events()?;
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -399,10 +415,11 @@ impl App {
         self.take_up_findings(&links).await;
         self.commit();
         self.save_state();
+        confine::after_start();
         service::tell(&[NotifyState::Ready]);
 
         let reason = loop {
-            let due = [self.next_wait(), self.next_commit()].into_iter().flatten().min();
+            let due = [self.next_wait(), self.next_commit(), gathering_until].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 _ = terminate.recv() => break "SIGTERM",
@@ -413,18 +430,26 @@ impl App {
                     self.sweep(&links).await;
                     service::alive();
                 }
-                () = sleep_until(due) => self.take_waiting(KernelTime::now()),
+                () = sleep_until(due) => {
+                    let now = KernelTime::now();
+                    gathering_until = gathering_until.filter(|until| *until > now);
+                    self.take_waiting(now);
+                }
                 ready = host_events.readable() => {
                     self.take_host_events();
                     ready?.clear_ready();
                 }
-                ready = flow_events.readable() => {
+                ready = flow_events.readable(), if gathering_until.is_none() => {
                     // Names before flows: they were told before.
                     self.take_host_events();
                     let mut ready = ready?;
                     // The kernel rings only for a reader that has caught up: an unfinished ring stays ready.
                     match self.take_flow_events() {
-                        Ring::Empty => ready.clear_ready(),
+                        Ring::Empty { taken } => {
+                            ready.clear_ready();
+                            let now = KernelTime::now();
+                            gathering_until = pace.after(taken, now).map(|pause| now + pause);
+                        }
                         Ring::More => ready.retain_ready(),
                     }
                 }
@@ -444,7 +469,10 @@ impl App {
     fn open_page(&self, queries: mpsc::Sender<snapshot::Query>) -> Option<page::Server> {
         let mut settings = page::Settings::new(&self.config.page)?;
         settings.host_names.push(self.origin.hostname.to_ascii_lowercase());
-        let records: Arc<dyn crate::ledger::Source> = self.records.clone();
+        let records = page::Records {
+            ledger: self.ledger.clone().map(|ledger| Arc::new(ledger) as Arc<dyn crate::ledger::Source>),
+            run: self.records.clone(),
+        };
         match page::serve(settings, Arc::new(queries), records) {
             Ok(server) => {
                 let scheme = if self.config.page.tls.is_some() { "https" } else { "http" };
@@ -503,7 +531,7 @@ impl App {
                 "the disk does not answer; records may be missing"
             ),
         }
-        self.delivery.stop().await;
+        tokio::join!(self.delivery.stop(), self.witnesses.stop());
     }
 
     fn context(&self) -> Context<'_> {

@@ -12,10 +12,10 @@ use homeport_ebpf::{
         CLASS_TIME_WAIT, CLASS_TUNNEL, ELSEWHERE,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
-    slot::{INITIATOR_LOCAL, INITIATOR_REMOTE, INITIATOR_UNKNOWN, QUALITY_SENDER},
+    slot::{INITIATOR_UNKNOWN, QUALITY_SENDER},
 };
 
-use super::{App, outbox::Told, sweep_time::SweepTime};
+use super::{App, outbox::Told, roles, sweep_time::SweepTime};
 use crate::{
     alert::{ExceptionLedger, Kind, Transition},
     clock::{KernelTime, WallTime},
@@ -40,8 +40,8 @@ pub(super) const MAX_KNOWN: usize = 16_384;
 /// What is left in a ring after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ring {
-    /// Nothing; the kernel tells when that changes.
-    Empty,
+    /// Nothing, after so many events; the kernel tells when that changes.
+    Empty { taken: usize },
     /// Perhaps something, of which the kernel will not tell again.
     More,
 }
@@ -57,8 +57,8 @@ impl App {
         /// Events taken before others get their turn: the sweep, signals, the watchdog.
         const TURN: usize = 4096;
         let now = KernelTime::now();
-        for _ in 0..TURN {
-            let Some(event) = self.probe.next_flow_event() else { return Ring::Empty };
+        for taken in 0..TURN {
+            let Some(event) = self.probe.next_flow_event() else { return Ring::Empty { taken } };
             match event.kind {
                 FLOW_BYTES => {
                     let exact = !self.probe.tells_sender()
@@ -132,6 +132,7 @@ impl App {
         self.look_at_selftest(now);
         self.look_at_conditions();
         self.look_at_sinks();
+        self.look_at_witnesses();
         self.sweeps.took(started.passed(), reading_took);
         if now.since(self.minute.started) >= self.config.records.interval {
             self.record_minute(WallTime::now());
@@ -193,25 +194,15 @@ impl App {
         if matches!(protocol, Protocol::TCP | Protocol::UDP) {
             owner = self.owners.serving(owner, local.port(), remote.port());
         }
-        let initiator = match (cold.initiator, protocol) {
-            (INITIATOR_LOCAL, _) => Initiator::Local,
-            (INITIATOR_REMOTE, _) => Initiator::Remote,
-            (_, Protocol::TCP | Protocol::SCTP) => {
-                older.or(accepted).map_or(Initiator::Unknown, |socket| socket.initiator)
-            }
-            (_, Protocol::ICMP | Protocol::ICMPV6) => icmp_initiator(&owner),
-            // A datagram socket has no roles. The side with the well-known port is taken for the one that serves.
-            _ if local.port() == 0 => Initiator::Unknown,
-            _ if self.ephemeral_ports.contains(&local.port()) => Initiator::Local,
-            _ if self.ephemeral_ports.contains(&remote.port()) => Initiator::Remote,
-            _ => Initiator::Local,
-        };
-        let service_port = match initiator {
-            Initiator::Local => remote.port(),
-            Initiator::Remote => local.port(),
-            Initiator::Unknown if self.ephemeral_ports.contains(&local.port()) => remote.port(),
-            Initiator::Unknown => local.port(),
-        };
+        let initiator = roles::initiator(
+            cold.initiator,
+            older.or(accepted).map(|socket| socket.initiator),
+            protocol,
+            (local, remote),
+            &owner,
+            &self.ephemeral_ports,
+        );
+        let service_port = roles::service_port(initiator, (local, remote), &self.ephemeral_ports);
         let observation = Observation {
             key: FlowKey {
                 owner,
@@ -499,15 +490,6 @@ fn kernel_actor(protocol: Protocol) -> Actor {
         Protocol(2) => Actor::Kernel("igmp".into()),
         // What it puts into a tunnel of its own accord: keys, questions for addresses.
         _ => Actor::Kernel(tunnel_name(protocol).into()),
-    }
-}
-
-/// The kernel answers; a process asks.
-fn icmp_initiator(owner: &Owner) -> Initiator {
-    match owner.actor {
-        Actor::Process(_) => Initiator::Local,
-        Actor::Kernel(_) => Initiator::Remote,
-        Actor::Forwarded | Actor::PacketSocket | Actor::Unowned => Initiator::Unknown,
     }
 }
 

@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 
-use super::App;
+use super::{App, figures::Figures};
 use crate::{
     clock::WallTime,
     flow::class::Totals,
     geo::CountryCode,
+    ledger,
     page::history::{Current, PlaceKey, Sums},
     policy::{ExceptionUse as _, PolicySet, exception::ExceptionState, preset::Mode},
+    sink,
 };
 
 /// What the loop knows, before it becomes text.
@@ -24,6 +26,8 @@ pub struct OverviewSnapshot {
     interval_start: WallTime,
     interval_secs: u64,
     sinks: Vec<SinkRow>,
+    ledger: Option<ledger::Status>,
+    figures: Figures,
 }
 
 /// See the module.
@@ -39,6 +43,9 @@ pub struct OverviewView {
     /// What is not in an interval record yet.
     #[serde(skip)]
     pub current: Current,
+    /// For metrics only.
+    #[serde(skip)]
+    pub figures: Figures,
 }
 
 /// A policy as it takes effect.
@@ -99,9 +106,13 @@ pub struct SinkRow {
     pub kind: String,
     pub lag_entries: u64,
     pub lag_seconds: Option<u64>,
-    /// `ok`, `retrying` or `failed`.
+    /// `ok`, `starting` or `retrying`.
     pub state: &'static str,
     pub last_error: Option<String>,
+    /// Records that the receiver refused for good: they are kept beside the ledger.
+    pub refused: u64,
+    /// Records that retention removed before they were delivered.
+    pub skipped: u64,
 }
 
 /// The latest signed statement about the ledger.
@@ -110,6 +121,11 @@ pub struct SinkRow {
 pub struct CheckpointRow {
     pub time: String,
     pub size: u64,
+    pub origin: String,
+    /// Records in the ledger that it does not sign yet.
+    pub unsigned: u64,
+    /// Why it is the latest, when a newer one cannot be made; or what the ledger has lost.
+    pub fault: Option<String>,
 }
 
 impl App {
@@ -130,27 +146,69 @@ impl App {
             interval: self.table.interval().clone(),
             interval_start: self.minute.started_wall,
             interval_secs: self.config.records.interval.as_secs(),
-            sinks: vec![self.record_sink()],
+            sinks: std::iter::once(self.record_sink())
+                .chain(self.delivery.rows().into_iter().filter(is_configured).map(SinkRow::from))
+                .collect(),
+            ledger: self.ledger.as_ref().map(ledger::Ledger::status),
+            figures: self.figures(),
         }
     }
 
-    /// The record file and the copy on standard output, as the receiver that is always there.
+    /// The ledger, the record file and the copy on standard output, as the receiver that is always there: all others
+    /// are served from the ledger.
     fn record_sink(&self) -> SinkRow {
         let health = self.outbox.health();
         let waiting = self.outbox.last_sequence().saturating_sub(health.accepted_sequence);
-        let name = match &self.config.records.file {
-            Some(file) => file.display().to_string(),
-            None => "standard output".to_owned(),
-        };
+        let ledger = self.ledger.as_ref().map(|ledger| ledger.directory());
+        let files = [ledger, self.config.records.file.as_deref()];
+        let names: Vec<String> = files.iter().flatten().map(|path| path.display().to_string()).collect();
         SinkRow {
-            name,
-            kind: "records".to_owned(),
+            name: if names.is_empty() { "standard output".to_owned() } else { names.join(", ") },
+            kind: if ledger.is_some() { "ledger" } else { "records" }.to_owned(),
             lag_entries: waiting,
             lag_seconds: None,
             state: if health.degraded.is_some() { "retrying" } else { "ok" },
             last_error: health.degraded.map(|degraded| degraded.reason.to_string()),
+            refused: 0,
+            skipped: 0,
         }
     }
+}
+
+/// Others are only remembered.
+fn is_configured(row: &sink::SinkRow) -> bool {
+    row.state != "removed"
+}
+
+impl From<sink::SinkRow> for SinkRow {
+    fn from(row: sink::SinkRow) -> Self {
+        let state = match row.state.as_str() {
+            "failing" => "retrying",
+            "starting" => "starting",
+            _ => "ok",
+        };
+        Self {
+            name: row.name,
+            kind: row.kind,
+            lag_entries: row.behind_entries,
+            lag_seconds: Some(row.behind_secs),
+            state,
+            // One that is over says nothing about now.
+            last_error: row.last_error.filter(|_| state != "ok").map(|error| error.reason),
+            refused: row.dead_letters,
+            skipped: row.skipped,
+        }
+    }
+}
+
+fn checkpoint(status: ledger::Status) -> Option<CheckpointRow> {
+    Some(CheckpointRow {
+        time: status.checkpoint_time?.to_string(),
+        size: status.checkpoint_size,
+        origin: status.origin,
+        unsigned: status.size.saturating_sub(status.checkpoint_size),
+        fault: status.fault.or(status.damage),
+    })
 }
 
 impl OverviewSnapshot {
@@ -162,8 +220,9 @@ impl OverviewSnapshot {
             exceptions: self.exceptions(),
             sites: self.sites,
             sinks: self.sinks,
-            checkpoint: None,
+            checkpoint: self.ledger.and_then(checkpoint),
             interval_secs: self.interval_secs,
+            figures: self.figures,
             current: Current { start: self.interval_start.unix_seconds(), places: places(&self.interval) },
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use sd_notify::NotifyState;
 
-use super::{App, databases::open_databases, observe::assess, service};
+use super::{App, databases::open_databases, minute::statements, observe::assess, service};
 use crate::{
     alert::RejudgeCause,
     clock::WallTime,
@@ -90,7 +90,11 @@ impl App {
         let restart: Vec<&str> = [
             ("host", new.host != old.host),
             ("ledger", new.ledger != old.ledger),
-            ("records.file", new.records.file != old.records.file),
+            (
+                "records.file",
+                // Beside a ledger it is a sink.
+                new.records.file != old.records.file && old.ledger.directory(&old.agent).is_none(),
+            ),
             ("records.stdout", new.records.stdout != old.records.stdout),
             ("limits", new.limits != old.limits),
             ("agent", new.agent != old.agent),
@@ -123,6 +127,7 @@ impl App {
             ..config
         };
         self.delivery.settle(&self.config);
+        self.witnesses.settle(&self.config);
         let after_hash = self.policies.hash().to_string();
         if before_hash == after_hash {
             tracing::info!(policy_hash = after_hash, "reload: the policy is the same");
@@ -134,7 +139,8 @@ impl App {
         for change in &changes {
             tracing::info!("reload: {change}");
         }
-        self.record_event(Event::PolicyChange { before_hash, after_hash, changes });
+        let statements = statements(&self.policies);
+        self.record_event(Event::PolicyChange { before_hash, after_hash, changes, statements });
         self.judge_again(RejudgeCause::Policy);
     }
 

@@ -306,6 +306,34 @@ pub struct ConditionRow {
     pub reason: String,
 }
 
+impl FlowsView {
+    /// All but the flows themselves.
+    pub fn without_rows(&self) -> Self {
+        let Self { schema, time, started, host, policy_hash, flows: _, rows, table, .. } = self;
+        Self {
+            schema: *schema,
+            time: time.clone(),
+            started: started.clone(),
+            host: host.clone(),
+            policy_hash: policy_hash.clone(),
+            flows: Vec::new(),
+            rows: *rows,
+            table: *table,
+            classes: self.classes.clone(),
+            overflow: self.overflow.clone(),
+            retired: self.retired,
+            totals: self.totals,
+            losses: self.losses.clone(),
+            interfaces: self.interfaces.clone(),
+            attribution: self.attribution,
+            slots: self.slots,
+            sweep: self.sweep,
+            degraded: self.degraded.clone(),
+            ledger: self.ledger.clone(),
+        }
+    }
+}
+
 impl App {
     pub(super) fn answer(&mut self, query: Query) {
         match query {

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     alert::Kind,
     clock::{Clock, WallTime},
+    ledger::witness::watch::WitnessRow,
     record::finding,
     sink::SinkRow,
 };
@@ -39,8 +40,23 @@ pub struct StatusView {
     pub episodes: Vec<EpisodeRow>,
     #[serde(default)]
     pub ledger: Option<LedgerRow>,
+    #[serde(default)]
+    pub unwritten: Option<UnwrittenRow>,
+    #[serde(default)]
+    pub witnesses: Vec<WitnessRow>,
     pub sinks: Vec<SinkRow>,
     pub databases: Vec<DatabaseRow>,
+}
+
+/// Records that the disk does not take.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented in agent/docs/CONTROL.md")]
+pub struct UnwrittenRow {
+    pub since: String,
+    pub reason: String,
+    pub records: u64,
+    pub bytes: u64,
+    pub dropped: u64,
 }
 
 /// An open episode.
@@ -106,6 +122,14 @@ impl App {
             coverage_findings: self.findings.open().count() as u64,
             episodes: rows.collect(),
             ledger: self.ledger.as_ref().map(|ledger| ledger_row(ledger.status())),
+            unwritten: self.outbox.health().degraded.map(|degraded| UnwrittenRow {
+                since: degraded.since.to_string(),
+                reason: degraded.reason,
+                records: degraded.queued_records as u64,
+                bytes: degraded.queued_bytes as u64,
+                dropped: degraded.dropped.total(),
+            }),
+            witnesses: self.witnesses.rows(),
             sinks: self.delivery.rows(),
             databases: coverage.databases,
         }

@@ -104,11 +104,13 @@ impl App {
                     };
                     self.findings.repaired(&subject, now, unobserved).into_iter().collect()
                 }
-                // These end by themselves: after quiet intervals, or a quiet hour.
+                // These end by themselves: after quiet intervals or a quiet hour, or when a witness signs.
                 (
                     Subject::Discarded
                     | Subject::Unsent
                     | Subject::Unattributed
+                    | Subject::Unwitnessed { .. }
+                    | Subject::Contradicted { .. }
                     | Subject::Undelivered { .. },
                     _,
                 ) => continue,

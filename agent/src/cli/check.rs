@@ -6,9 +6,11 @@ use super::ConfigArgs;
 use crate::{
     app,
     clock::WallTime,
-    config::{self, render},
+    config::{self, Config, render},
     exit::{Exit, Failure},
     geo::gate::Freshness,
+    ledger::witness::{client::Client, watch::WitnessSettings},
+    sink::preflight,
 };
 
 #[derive(Debug, clap::Args)]
@@ -21,6 +23,30 @@ pub(super) struct Args {
     /// Print the commented default configuration instead, to start a file from
     #[arg(long, conflicts_with = "config")]
     defaults: bool,
+}
+
+/// Who gets records and checkpoints. What is wrong with their files is told and is no fault: records wait, and files
+/// may come later.
+fn print_receivers(config: &Config) {
+    let sinks = config.delivered_to();
+    if !sinks.is_empty() {
+        println!("\nSinks:");
+    }
+    for sink in &sinks {
+        println!("  {}: {} to {}", sink.name, sink.kind.as_str(), preflight::destination(sink));
+        if let Err(error) = preflight::files(sink) {
+            println!("    WARNING nothing can be delivered as it is: {error}");
+        }
+    }
+    if !config.witnesses.is_empty() {
+        println!("\nWitnesses:");
+    }
+    for WitnessSettings { witness, ca_file, .. } in &config.witnesses {
+        println!("  {}: {} at {}", witness.name, witness.key.name(), witness.url);
+        if let Err(error) = Client::trusting(ca_file.as_deref()) {
+            println!("    WARNING nothing can be signed as it is: {error}");
+        }
+    }
 }
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
@@ -47,6 +73,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
             println!("    {warning}");
         }
     }
+    print_receivers(&config);
     match path {
         Some(path) => println!("\n{}: no faults", path.display()),
         None => println!("\nNo configuration file: these are the built-in defaults."),

@@ -10,10 +10,11 @@ mod flows;
 mod generate;
 mod ledger;
 mod log;
+mod report;
 mod run;
 mod selftest;
 mod status;
-mod table;
+mod top;
 mod witness;
 
 use std::{io::IsTerminal as _, path::PathBuf};
@@ -25,6 +26,7 @@ use crate::{
     config::{Config, render},
     exit::{Exit, Failure},
     geo::embedded,
+    table,
 };
 
 /// Where the configuration is, if nobody says otherwise.
@@ -79,12 +81,16 @@ enum Command {
     Doctor(doctor::Args),
     /// One screen: is anything out of policy, can that be trusted, and who hears of it; the exit code says it too
     Status(status::Args),
+    /// Live view: who sends how much to where, and what is out of policy
+    Top(top::Args),
     /// Show the flow table of the running agent
     Flows(flows::Args),
     /// Say what the running agent sees and what not; the exit code says whether its answers can be trusted
     Coverage(coverage::Args),
     /// Let the running agent send a datagram that must come out of it as a finding
     Selftest(selftest::Args),
+    /// Make the residency statement of a period from a ledger: text, HTML or JSON, offline and without an agent
+    Report(report::Args),
     /// Verify, read, prove and export a ledger, offline and without an agent
     Ledger(ledger::Args),
     /// Be a witness: remember how far ledgers have come, and sign only what continues that
@@ -114,9 +120,11 @@ impl Cli {
             Command::Explain(args) => explain::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Status(args) => status::run(args),
+            Command::Top(args) => top::run(args),
             Command::Flows(args) => flows::run(args),
             Command::Coverage(args) => coverage::run(args),
             Command::Selftest(args) => selftest::run(args),
+            Command::Report(args) => report::run(args),
             Command::Ledger(args) => ledger::run(args),
             Command::Witness(args) => witness::run(args),
             Command::Cleanup(args) => cleanup::run(args),

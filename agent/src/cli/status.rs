@@ -5,9 +5,10 @@ use super::{
     table,
 };
 use crate::{
-    app::status::StatusView,
+    app::status::{StatusView, UnwrittenRow},
     control,
     exit::{Exit, Failure},
+    ledger::witness::watch::WitnessRow,
     sink::SinkRow,
 };
 
@@ -96,15 +97,42 @@ fn print(view: &StatusView) {
             println!("  {problem}");
         }
     }
+    if let Some(UnwrittenRow { since, reason, records, bytes, dropped }) = &view.unwritten {
+        let bytes = table::bytes(*bytes);
+        println!(
+            "  {records} records of {bytes} wait in memory since {since}, {dropped} were dropped: {reason}"
+        );
+    }
+    for row in &view.witnesses {
+        println!("  {}", witness_line(row));
+    }
     if !view.sinks.is_empty() {
         let rows: Vec<Vec<String>> = view.sinks.iter().map(sink_row).collect();
-        let header =
-            ["SINK", "KIND", "STATE", "BEHIND", "DELIVERED", "RETRIES", "REFUSED", "LAST SUCCESS", ""];
+        let header = ["SINK", "KIND", "STATE", "BEHIND", "DELIVERED", "RETRIES", "REFUSED", "LAST SUCCESS"];
         print!("\n{}", table::render(&header, &rows));
+        // On a line of its own: receivers answer at length.
+        for row in view.sinks.iter().filter(|row| is_unwell(row)) {
+            if let Some(error) = &row.last_error {
+                println!("  {}: {}", row.name, error.reason);
+            }
+        }
     }
     println!();
     for row in &view.databases {
         println!("database {} ({}), built {}, {} days old", row.name, row.kind, row.built, row.age_days);
+    }
+}
+
+fn witness_line(row: &WitnessRow) -> String {
+    let WitnessRow { name, url, state, .. } = row;
+    let signed = match (row.signed_entries, &row.signed_at) {
+        (Some(entries), Some(time)) => format!("{entries} entries at {time}"),
+        _ => "nothing yet".to_owned(),
+    };
+    let reason = row.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    match state.as_str() {
+        "signing" => format!("witness {name} ({url}) has signed {signed}"),
+        _ => format!("witness {name} ({url}) {state}{reason}; has signed {signed}"),
     }
 }
 
@@ -113,7 +141,6 @@ fn sink_row(row: &SinkRow) -> Vec<String> {
         0 => "-".to_owned(),
         count => format!("{count}, {} s", row.behind_secs),
     };
-    let error = row.last_error.as_ref().filter(|_| is_unwell(row));
     vec![
         row.name.clone(),
         row.kind.clone(),
@@ -123,7 +150,6 @@ fn sink_row(row: &SinkRow) -> Vec<String> {
         row.retries.to_string(),
         row.dead_letters.to_string(),
         row.last_success.clone().unwrap_or_else(|| "-".to_owned()),
-        error.map(|error| error.reason.clone()).unwrap_or_default(),
     ]
 }
 

@@ -4,6 +4,8 @@
 //! ([`PolicySet::diff`](crate::policy::PolicySet::diff)). Values that are secrets must never get here: a key that has
 //! one says only that it was changed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{
     Config,
     keys::{self, Keys, Shown},
@@ -20,8 +22,53 @@ static SECTIONS: &[(&str, &Keys)] = &[
     ("agent", &keys::AGENT),
 ];
 
-/// One line for each key with another value: `alert.quiet_secs: 300 -> 60`.
+/// One line for each key with another value (`alert.quiet_secs: 300 -> 60`), and for each sink and witness.
 pub fn changes(before: &Config, after: &Config) -> Vec<String> {
+    let mut changes = of_keys(before, after);
+    let sinks = |config: &Config| named(&config.sinks, |sink| (sink.name.clone(), sink.kind.as_str()));
+    changes.extend(of_tables("sink", sinks(before), sinks(after)));
+    let witnesses =
+        |config: &Config| named(&config.witnesses, |known| (known.witness.name.clone(), "witness"));
+    changes.extend(of_tables("witness", witnesses(before), witnesses(after)));
+    changes
+}
+
+/// Tables by their names, with a word on what kind they are. What they hold is compared and not told: headers of
+/// requests may be secrets.
+fn named<T: std::fmt::Debug>(
+    tables: &[T],
+    name: impl Fn(&T) -> (String, &'static str),
+) -> BTreeMap<String, (&'static str, String)> {
+    tables
+        .iter()
+        .map(|table| {
+            let (name, kind) = name(table);
+            (name, (kind, format!("{table:?}")))
+        })
+        .collect()
+}
+
+/// `sink siem: added (webhook)`.
+fn of_tables(
+    section: &str,
+    before: BTreeMap<String, (&'static str, String)>,
+    after: BTreeMap<String, (&'static str, String)>,
+) -> Vec<String> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let change = |name: &String| {
+        let change = match (before.get(name), after.get(name)) {
+            (None, Some((kind, _))) => format!("added ({kind})"),
+            (Some((kind, _)), None) => format!("removed ({kind})"),
+            (Some((was, _)), Some((is, _))) if was != is => format!("{was} -> {is}"),
+            (Some((_, was)), Some((_, is))) if was != is => "changed".to_owned(),
+            _ => return None,
+        };
+        Some(format!("{section} {name}: {change}"))
+    };
+    names.into_iter().filter_map(change).collect()
+}
+
+fn of_keys(before: &Config, after: &Config) -> Vec<String> {
     let all = SECTIONS.iter().flat_map(|(section, keys)| keys.list.iter().map(move |key| (section, key)));
     all.filter_map(|(section, key)| {
         let name = format!("{section}.{}", key.name);
@@ -72,6 +119,28 @@ mod tests {
             ["host.name: none -> \"a\"", "alert.quiet_secs: 300 -> 60", "ledger.retain_days: 400 -> 30"]
         );
         assert_eq!(changes(&after, &after), Vec::<String>::new());
+    }
+
+    #[test]
+    fn sinks_and_witnesses_are_told_by_name_and_without_what_may_be_secret() {
+        let sink = |name: &str, more: &str| {
+            format!(
+                "[[sink]]\nname = \"{name}\"\nkind = \"webhook\"\nurl = \"https://a.example.org\"\n{more}"
+            )
+        };
+        let file = "[[sink]]\nname = \"b\"\nkind = \"jsonl\"\npath = \"/b\"\n";
+        let before = config(&(sink("a", "") + file + &sink("c", "")));
+        let after = config(&(sink("a", "headers = [\"X-Key: hush\"]\n") + &sink("b", "") + &sink("d", "")));
+        let told = changes(&before, &after);
+        assert_eq!(
+            told,
+            [
+                "sink a: changed",
+                "sink b: jsonl -> webhook",
+                "sink c: removed (webhook)",
+                "sink d: added (webhook)"
+            ]
+        );
     }
 
     #[test]

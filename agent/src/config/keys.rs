@@ -85,6 +85,7 @@ pub(super) static ROOT: Keys = Keys {
         key("ledger", "table", Shown::Section, ""),
         key("records", "table", Shown::Section, ""),
         key("sink", "list of tables", Shown::Section, ""),
+        key("witness", "list of tables", Shown::Section, ""),
         key("selftest", "table", Shown::Section, ""),
         key("page", "table", Shown::Section, ""),
         key("limits", "table", Shown::Section, ""),
@@ -465,13 +466,15 @@ pub(super) static RECORDS: Keys = Keys {
             "file",
             "absolute path",
             Shown::Absent(NONE, "\"/var/log/homeport/records.jsonl\""),
-            "File of JSON lines.",
+            "File of JSON lines. Beside a ledger it is a sink like any other (`records.file` in `homeport status`): it \
+             gets every record that the ledger has, whatever happened in between.",
         ),
         key(
             "stdout",
             "true or false",
             Shown::Default(|config| config.records.stdout.to_string()),
-            "Also to standard output. With a `file`, the default is false. With neither ledger nor `file` it cannot be \
+            "Also to standard output: a copy for people, which loses lines when nobody reads it, unless it is all there \
+             is. With a `file`, the default is false. With neither ledger nor `file` it cannot be \
              false: no record is thrown away.",
         ),
         key(
@@ -774,6 +777,47 @@ pub(super) static SINK_SYSLOG: Keys = Keys {
     shared: Some(&SINK),
 };
 
+pub(super) static WITNESS: Keys = Keys {
+    header: "[[witness]]",
+    about: "Who is offered the checkpoints of the ledger, and remembers how far it had come (C2SP tlog-witness): what a \
+            witness has signed cannot be taken back by anybody on this host. See LEDGER.md.",
+    list: &[
+        key(
+            "name",
+            "text of letters, digits, `-` and `_`, at most 64",
+            Shown::Required("\"audit\""),
+            "What it is called here, unique among witnesses: the name of the file with its signatures.",
+        ),
+        key(
+            "url",
+            "https or http URL, without `/add-checkpoint`",
+            Shown::Required("\"https://witness.example.org\""),
+            "Where it takes checkpoints. Its answers are signed, so plain HTTP gives away only how many records there are.",
+        ),
+        key(
+            "key",
+            "public key of a witness",
+            Shown::Required("\"witness.example.org+173386f4+BDtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop\""),
+            "By which it signs, as the witness prints it. A signature by another key counts as none.",
+        ),
+        CA_FILE,
+        key(
+            "every_secs",
+            "seconds, 1 to 86400",
+            Shown::Default(|_| super::witness::DEFAULT_EVERY.as_secs().to_string()),
+            "Time between two offers, give or take a tenth. One that failed is repeated sooner.",
+        ),
+        key(
+            "alert_after_secs",
+            "seconds, 1 to 604800",
+            Shown::Default(|_| super::witness::DEFAULT_ALERT_AFTER.as_secs().to_string()),
+            "A witness that has not signed for this long is a finding (`unwitnessed`). One that has seen another \
+             ledger is one at once (`contradicted`).",
+        ),
+    ],
+    shared: None,
+};
+
 pub(super) static SELFTEST: Keys = Keys {
     header: "[selftest]",
     about: "A datagram of the agent's own must come out of its own pipeline as a finding that is on disk; \
@@ -862,6 +906,13 @@ pub(super) static LIMITS: Keys = Keys {
             "MiB, a power of two, 1 to 256",
             Shown::Default(|config| config.limits.ring_mib.to_string()),
             "Ring buffer for early alerts. When it is full, alerts come with the next sweep instead.",
+        ),
+        key(
+            "record_queue",
+            "size, 64 KiB to 1 GiB",
+            Shown::Default(|config| quoted(&crate::policy::reason::size(config.limits.record_queue))),
+            "Records that wait in memory while the disk takes none. Beyond it intervals are dropped first, then updates, \
+             then the rest, and a `gap` record counts them.",
         ),
     ],
     shared: None,

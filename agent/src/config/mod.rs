@@ -7,7 +7,7 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`ledger`], [`records`], `sink`, [`page`], [`limits`], [`agent`] | one section each: its type, its default, its checks |
+//! | [`host`], [`geo`], [`site`], `policy`, `exception`, [`alert`], [`ledger`], [`records`], `sink`, `witness`, [`page`], [`limits`], [`agent`] | one section each: its type, its default, its checks |
 //! | `keys` | every key with type, default and meaning: what the reader knows and the documentation shows |
 //! | `reader`, `values` | from the tree to typed values |
 //! | [`fault`], `report` | what is wrong, and where |
@@ -22,7 +22,9 @@ use std::{collections::BTreeSet, fs, io::Read as _, path::Path, sync::Arc};
 
 use toml::de::DeTable;
 
-use crate::{clock::WallTime, policy::PolicySet, sink::SinkSettings};
+use crate::{
+    clock::WallTime, ledger::witness::watch::WitnessSettings, policy::PolicySet, sink::SinkSettings,
+};
 
 pub mod fault;
 pub mod host;
@@ -41,6 +43,7 @@ pub mod page;
 pub mod records;
 mod selftest;
 mod sink;
+mod witness;
 
 mod keys;
 mod reader;
@@ -100,6 +103,8 @@ pub struct Config {
     pub records: Records,
     /// Where records are delivered.
     pub sinks: Vec<SinkSettings>,
+    /// Who is offered the checkpoints of the ledger.
+    pub witnesses: Vec<WitnessSettings>,
     /// How the agent tests itself.
     pub selftest: SelfTest,
     /// The status page.
@@ -175,8 +180,10 @@ fn read(report: &mut Report<'_>, mut root: Section<'_>, now: WallTime) -> Config
 
     let alert = alert::read(report, &mut root);
     let ledger = ledger::read(report, &mut root);
-    let records = records::read(report, &mut root, ledger.dir != LedgerDir::None);
-    let sinks = sink::read(report, &mut root);
+    let has_ledger = ledger.dir != LedgerDir::None;
+    let records = records::read(report, &mut root, has_ledger);
+    let sinks = sink::read(report, &mut root, has_ledger);
+    let witnesses = witness::read(report, &mut root, has_ledger);
     let selftest = selftest::read(report, &mut root);
     let page = page::read(report, &mut root);
     let limits = limits::read(report, &mut root);
@@ -195,10 +202,20 @@ fn read(report: &mut Report<'_>, mut root: Section<'_>, now: WallTime) -> Config
         ledger,
         records,
         sinks,
+        witnesses,
         selftest,
         page,
         limits,
         agent,
+    }
+}
+
+impl Config {
+    /// All sinks: those that are configured as such, and the record file beside a ledger.
+    pub fn delivered_to(&self) -> Vec<SinkSettings> {
+        let has_ledger = self.ledger.dir != LedgerDir::None;
+        let file = self.records.file.clone().filter(|_| has_ledger).map(records::as_sink);
+        file.into_iter().chain(self.sinks.iter().cloned()).collect()
     }
 }
 

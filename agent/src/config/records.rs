@@ -8,6 +8,12 @@ use super::{
     report::Report,
     values,
 };
+use crate::sink::{
+    SinkSettings,
+    format::Format,
+    select::Selection,
+    settings::{Batch, DEFAULT_TIMEOUT, JsonlSettings, Kind, Retry, Start},
+};
 
 /// Where records go besides the ledger. Without a ledger at least one of `file` and `stdout` is set: a record is
 /// never thrown away.
@@ -24,6 +30,23 @@ pub struct Records {
 impl Default for Records {
     fn default() -> Self {
         Self { file: None, stdout: true, interval: Duration::from_secs(60) }
+    }
+}
+
+/// The record file as a sink over the ledger. No sink that is configured has such a name.
+pub(super) fn as_sink(path: PathBuf) -> SinkSettings {
+    SinkSettings {
+        name: "records.file".to_owned(),
+        kind: Kind::Jsonl(JsonlSettings { path }),
+        format: Format::default(),
+        selection: Selection::default(),
+        start: Start::Oldest,
+        // People follow it with their eyes.
+        batch: Batch { linger: Duration::ZERO, ..Batch::default() },
+        timeout: DEFAULT_TIMEOUT,
+        // A disk is on this host: nobody minds being asked.
+        retry: Retry { longest: Duration::from_secs(5), ..Retry::default() },
+        max_per_sec: None,
     }
 }
 

@@ -35,6 +35,7 @@ static SECTIONS: &[(&Keys, &[(&str, &Keys)])] = &[
     (&keys::SINK_ALERTMANAGER, &[]),
     (&keys::SINK_OTLP, &[]),
     (&keys::SINK_SYSLOG, &[]),
+    (&keys::WITNESS, &[]),
     (&keys::SELFTEST, &[]),
     (&keys::PAGE, &[]),
     (&keys::LIMITS, &[]),

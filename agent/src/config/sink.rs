@@ -51,12 +51,17 @@ const KINDS: [(&str, &Keys); 5] = [
     ("syslog", &keys::SINK_SYSLOG),
 ];
 
-pub(super) fn read(report: &mut Report<'_>, root: &mut Section<'_>) -> Vec<SinkSettings> {
+pub(super) fn read(report: &mut Report<'_>, root: &mut Section<'_>, has_ledger: bool) -> Vec<SinkSettings> {
     let mut names = BTreeSet::new();
     let sections = root.sections(report, "sink", &keys::SINK_JSONL);
     if let Some(section) = sections.get(MAX_SINKS) {
         let place = section.place.clone();
         report.fault_without_value(&place, "is one too many", format!("at most {MAX_SINKS} sinks"));
+    }
+    if let (Some(section), false) = (sections.first(), has_ledger) {
+        let place = section.place.clone();
+        let accepted = "a ledger: ledger.dir is a path, or is not set";
+        report.fault_without_value(&place, "would have nothing to deliver: sinks read the ledger", accepted);
     }
     sections.into_iter().filter_map(|section| read_sink(report, section, &mut names)).collect()
 }
@@ -274,12 +279,12 @@ fn one_of<T: Copy, const N: usize>(
 
 /// A URL, and whether what is sent there can be read on the way.
 #[derive(Clone, Debug)]
-struct Target {
-    text: String,
+pub(super) struct Target {
+    pub(super) text: String,
     is_private: bool,
 }
 
-fn url(text: &str) -> Result<Target, Refusal> {
+pub(super) fn url(text: &str) -> Result<Target, Refusal> {
     let accepted = "a URL such as https://siem.example.org/homeport, without credentials";
     let text = values::line(text)?;
     match check_url(&text) {
@@ -288,11 +293,11 @@ fn url(text: &str) -> Result<Target, Refusal> {
     }
 }
 
-fn sink_name(text: &str) -> Result<String, Refusal> {
+pub(super) fn sink_name(text: &str) -> Result<String, Refusal> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
     if text.is_empty() || text.len() > MAX_NAME_BYTES || !text.chars().all(is_plain) {
         let accepted = format!("1 to {MAX_NAME_BYTES} letters, digits, - and _");
-        return Err(Refusal::new("is not a name of a sink", accepted));
+        return Err(Refusal::new("is not a name for a file", accepted));
     }
     Ok(text.to_owned())
 }
@@ -302,10 +307,17 @@ fn header(text: &str) -> Result<(String, String), Refusal> {
     let (name, value) = values::line(text)?.split_once(':').map(own).ok_or_else(refuse)?;
     let is_sound = reqwest::header::HeaderName::try_from(&name).is_ok()
         && reqwest::header::HeaderValue::try_from(&value).is_ok();
-    // Credentials have files; these would replace what we say about the body.
-    let is_ours = ["authorization", "content-type", "content-encoding", "content-length", "host"]
-        .contains(&name.to_lowercase().as_str());
-    if is_sound && !is_ours { Ok((name, value)) } else { Err(refuse()) }
+    match name.to_lowercase().as_str() {
+        "authorization" => Err(Refusal::new(
+            "would show a secret to whoever reads this file",
+            "the token alone, in a file named by token_file",
+        )),
+        "content-type" | "content-encoding" | "content-length" | "host" => {
+            Err(Refusal::new("would replace what is said of the body", "another header"))
+        }
+        _ if is_sound => Ok((name, value)),
+        _ => Err(refuse()),
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), Refusal> {

@@ -668,7 +668,7 @@ fn a_sink_has_the_keys_of_its_kind_and_no_others() {
     check("[[sink]]\nname = \"s\"", "sink[0].kind", "is missing");
     check("[[sink]]\nname = \"s\"\nkind = \"alertmanager\"", "sink[0]", "has no urls");
     check(&format!("{}{}", webhook(""), webhook("")), "sink[1].name", "\"s\" is the name of two sinks");
-    check(&webhook("").replace("\"s\"", "\"../s\""), "sink[0].name", "\"../s\" is not a name of a sink");
+    check(&webhook("").replace("\"s\"", "\"../s\""), "sink[0].name", "\"../s\" is not a name for a file");
 }
 
 #[test]
@@ -679,7 +679,7 @@ fn a_secret_is_not_sent_where_it_can_be_read() {
     check(
         &webhook("headers = [\"Authorization: Bearer x\"]"),
         "sink[0].headers[0]",
-        "\"Authorization: Bearer x\" is not a header",
+        "\"Authorization: Bearer x\" would show a secret to whoever reads this file",
     );
     check(
         &webhook("").replace("https://", "https://user:secret@"),
@@ -687,4 +687,56 @@ fn a_secret_is_not_sent_where_it_can_be_read() {
         "\"https://user:secret@siem.example.org/in\" is not a URL that can be posted to: has credentials in it",
     );
     check(&webhook("client_key_file = \"/k\""), "sink[0].client_key_file", "\"/k\" stands alone");
+}
+
+const WITNESS_KEY: &str = "witness.example.org+173386f4+BDtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop";
+
+fn witness(more: &str) -> String {
+    format!(
+        "[[witness]]\nname = \"audit\"\nurl = \"https://witness.example.org/\"\nkey = \"{WITNESS_KEY}\"\n{more}"
+    )
+}
+
+#[test]
+fn a_witness_is_who_signs_with_a_key_of_witnesses() {
+    let (config, _) = parse(&witness("ca_file = \"/ca\"\nevery_secs = 5\nalert_after_secs = 7\n"));
+    let [known] = config.witnesses.as_slice() else { panic!("{:?}", config.witnesses) };
+    assert_eq!(
+        (known.witness.name.as_str(), known.witness.url.as_str()),
+        ("audit", "https://witness.example.org")
+    );
+    assert_eq!(known.witness.key.to_string(), WITNESS_KEY);
+    assert_eq!((known.every.as_secs(), known.alert_after.as_secs()), (5, 7));
+
+    check("[limits]\nrecord_queue = \"1 KiB\"", "limits.record_queue", "\"1 KiB\" is out of bounds");
+    let log_key = "log+07108162+ATtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop";
+    check(
+        &witness("").replace(WITNESS_KEY, "me+1+x"),
+        "witness[0].key",
+        "\"me+1+x\" is not a key: a verifier key has the form <name>+<8 hexadecimal digits>+<base64>",
+    );
+    check(
+        &witness("").replace(WITNESS_KEY, log_key),
+        "witness[0].key",
+        &format!("\"{log_key}\" is the key of a log, not of a witness"),
+    );
+    check(
+        &witness("").replace(".org/\"", ".org/add-checkpoint\""),
+        "witness[0].url",
+        "\"https://witness.example.org/add-checkpoint\" has /add-checkpoint, which is put behind it",
+    );
+    check(&(witness("") + &witness("")), "witness[1].name", "\"audit\" is the name of two witnesses");
+    check(&witness("every_secs = 0"), "witness[0].every_secs", "0 is out of bounds");
+    check(&witness("quorum = 2"), "witness[0].quorum", "is not a key here");
+}
+
+#[test]
+fn what_reads_the_ledger_needs_one() {
+    let none = "[ledger]\ndir = \"none\"\n";
+    check(&(none.to_owned() + &witness("")), "witness[0]", "would have nothing to sign");
+    check(
+        &(none.to_owned() + &webhook("")),
+        "sink[0]",
+        "would have nothing to deliver: sinks read the ledger",
+    );
 }

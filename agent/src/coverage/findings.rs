@@ -6,6 +6,7 @@
 //! | bytes of sockets that did not leave, or that left without an owner | an interval in which they are beyond the tolerance | as above | as above |
 //! | an attachment that vanished | somebody detached it, or what it was attached to is gone | never | it is attached again, and the bytes of the gap are known |
 //! | a sink without some records | its receiver refused them for good, or retention was faster | never | an hour without another one |
+//! | a witness that has not signed for long, or refuses to | its answer, or none in time | never | it signs, or is not configured any more |
 //! | an interface that was made again or renamed | at once | never | at once |
 //!
 //! One episode per subject: a host that leaks all day is one finding that grows, whatever happens to the agent. What is
@@ -77,6 +78,16 @@ pub enum Subject {
         /// The old one.
         before: Arc<str>,
     },
+    /// A witness has not signed the ledger for too long.
+    Unwitnessed {
+        /// Name of the witness.
+        witness: Arc<str>,
+    },
+    /// A witness has seen another ledger than the one that is here.
+    Contradicted {
+        /// Name of the witness.
+        witness: Arc<str>,
+    },
     /// A receiver will never have some records.
     Undelivered {
         /// Name of the sink.
@@ -97,11 +108,13 @@ impl Subject {
             Self::Unpinned { .. } => "unpinned",
             Self::Appeared { .. } => "interface-appeared",
             Self::Renamed { .. } => "interface-renamed",
+            Self::Unwitnessed { .. } => "unwitnessed",
+            Self::Contradicted { .. } => "contradicted",
             Self::Undelivered { .. } => "undelivered",
         }
     }
 
-    /// Where: the interface, the cgroup, the sink, `kernel`, or `host` for what is compared over all interfaces.
+    /// Where: the interface, the cgroup, the sink, the witness, `kernel`, or `host` for what is compared over all interfaces.
     pub fn place(&self) -> &str {
         match self {
             Self::Bypass { interface }
@@ -110,6 +123,8 @@ impl Subject {
             | Self::Renamed { interface, .. }
             | Self::Detached { place: interface, .. }
             | Self::Unpinned { place: interface, .. }
+            | Self::Unwitnessed { witness: interface }
+            | Self::Contradicted { witness: interface }
             | Self::Undelivered { sink: interface } => interface,
             Self::Discarded | Self::Unsent | Self::Unattributed => "host",
         }
@@ -117,7 +132,15 @@ impl Subject {
 
     /// It is about the first identity, at one interface.
     const fn is_of_interface(&self) -> bool {
-        !matches!(self, Self::Discarded | Self::Unsent | Self::Unattributed | Self::Undelivered { .. })
+        !matches!(
+            self,
+            Self::Discarded
+                | Self::Unsent
+                | Self::Unattributed
+                | Self::Unwitnessed { .. }
+                | Self::Contradicted { .. }
+                | Self::Undelivered { .. }
+        )
     }
 
     /// The program concerned.
@@ -131,6 +154,8 @@ impl Subject {
             | Self::Unattributed
             | Self::Appeared { .. }
             | Self::Renamed { .. }
+            | Self::Unwitnessed { .. }
+            | Self::Contradicted { .. }
             | Self::Undelivered { .. } => None,
         }
     }
@@ -172,6 +197,15 @@ impl Subject {
             Self::Unpinned { .. } => &["somebody with root removed the pin"],
             Self::Appeared { .. } => &["a driver was loaded again", "somebody made the interface again"],
             Self::Renamed { .. } => &["udev", "somebody with root"],
+            Self::Unwitnessed { .. } => {
+                &["the witness or the way to it is down", "the witness does not know the key of this ledger"]
+            }
+            Self::Contradicted { .. } => &[
+                "an old state of the ledger was put back, with all its copies",
+                "somebody else signs with the key of this ledger: a host that was cloned, a key that was copied",
+                "history was rewritten",
+                "the witness was replaced, or lost its memory",
+            ],
             Self::Undelivered { .. } => &[
                 "the receiver expects another format",
                 "it was away for longer than the ledger keeps records",
@@ -474,6 +508,11 @@ impl Findings {
         Some(Transition::Close(Box::new(episode), "repaired"))
     }
 
+    /// Nobody asks for it any more.
+    pub fn dropped(&mut self, subject: &Subject) -> Vec<Transition> {
+        self.close(|episode| episode.subject == *subject, "not-configured")
+    }
+
     /// The interface is gone: what is known of it is final.
     pub fn interface_gone(&mut self, interface: &str) -> Vec<Transition> {
         self.close(
@@ -526,6 +565,8 @@ const fn concerns(subject: &Subject, comparison: &Comparison) -> bool {
         | Subject::Unpinned { .. }
         | Subject::Appeared { .. }
         | Subject::Renamed { .. }
+        | Subject::Unwitnessed { .. }
+        | Subject::Contradicted { .. }
         | Subject::Undelivered { .. } => false,
     }
 }
@@ -548,7 +589,9 @@ fn level(subject: &Subject, bytes: u64) -> Level {
             "account_egress" | "frames_ethernet" | "frames_raw" => Level::High,
             _ => Level::Medium,
         },
-        Subject::Unpinned { .. } | Subject::Undelivered { .. } => Level::Medium,
+        Subject::Unpinned { .. } | Subject::Unwitnessed { .. } | Subject::Undelivered { .. } => Level::Medium,
+        // Nothing that this ledger says can be relied on until somebody knows why.
+        Subject::Contradicted { .. } => Level::Critical,
         Subject::Appeared { .. } => Level::Low,
         Subject::Renamed { .. } => Level::Informational,
     }

@@ -15,6 +15,15 @@ fn seconds(text: &str) -> Option<f64> {
     Some(time.as_millisecond() as f64 / 1000.0)
 }
 
+/// States of an exception, as the overview has them.
+const EXCEPTION_STATES: [&str; 5] = ["not-started", "active", "near-limit", "exceeded", "expired"];
+
+/// States of a witness.
+const WITNESS_STATES: [&str; 4] = ["starting", "signing", "failing", "refusing"];
+
+/// States of a sink.
+const SINK_STATES: [&str; 4] = ["starting", "delivering", "failing", "removed"];
+
 /// The terms of the identity of an interface, in the words of the records.
 fn terms(interface: &InterfaceRow) -> [(&'static str, FrameRow); 6] {
     [
@@ -80,6 +89,274 @@ pub static FAMILIES: &[Family] = &[
             for row in &scrape.flows.classes {
                 let country = row.country.as_deref().unwrap_or_default();
                 out.of(&[country, &row.location, &row.verdict, &row.owner_class], row.volume.payload_bytes);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_episodes_open",
+        kind: Gauge,
+        measure: Number,
+        labels: &["kind", "severity"],
+        help: "Episodes that are open: `transfer` and `attempt` are violations, `exception` is use of one. 0 when none.",
+        samples: |scrape, out| {
+            // A kind that was never seen is 0 and not absent: a rule can tell it from an agent that is gone.
+            for kind in ["transfer", "attempt", "exception"] {
+                if !scrape.figures.episodes.keys().any(|(known, _)| *known == kind) {
+                    out.of(&[kind, ""], 0_u64);
+                }
+            }
+            for ((kind, severity), count) in &scrape.figures.episodes {
+                out.of(&[kind, severity], *count);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_coverage_findings_open",
+        kind: Gauge,
+        measure: Number,
+        labels: &["subject"],
+        help: "Findings about what could not be seen that are open, by subject.",
+        samples: |scrape, out| {
+            for (subject, count) in &scrape.figures.coverage_findings {
+                out.of(&[subject], *count);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_exception_state",
+        kind: Gauge,
+        measure: Number,
+        labels: &["exception", "state"],
+        help: "1 for the state that holds: `not-started`, `active`, `near-limit`, `exceeded` or `expired`.",
+        samples: |scrape, out| {
+            for row in &scrape.exceptions {
+                for state in EXCEPTION_STATES {
+                    out.of(&[&row.id, state], row.state == state);
+                }
+            }
+        },
+    },
+    Family {
+        stem: "homeport_exception_expiry_time",
+        kind: Gauge,
+        measure: Seconds,
+        labels: &["exception"],
+        help: "When an exception ends, since 1970.",
+        samples: |scrape, out| {
+            for row in &scrape.exceptions {
+                if let Some(expires) = seconds(&row.expires) {
+                    out.of(&[&row.id], expires);
+                }
+            }
+        },
+    },
+    Family {
+        stem: "homeport_exception_used",
+        kind: Gauge,
+        measure: Bytes,
+        labels: &["exception"],
+        help: "Wire bytes that have left under an exception.",
+        samples: |scrape, out| {
+            for row in &scrape.exceptions {
+                out.of(&[&row.id], row.used_bytes);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_exception_ceiling",
+        kind: Gauge,
+        measure: Bytes,
+        labels: &["exception"],
+        help: "Wire bytes that may leave under an exception; absent where it has no ceiling.",
+        samples: |scrape, out| {
+            for row in &scrape.exceptions {
+                if let Some(ceiling) = row.max_bytes {
+                    out.of(&[&row.id], ceiling);
+                }
+            }
+        },
+    },
+    Family {
+        stem: "homeport_sink_state",
+        kind: Gauge,
+        measure: Number,
+        labels: &["sink", "state"],
+        help: "1 for the state that holds: `starting`, `delivering`, `failing` or `removed`.",
+        samples: |scrape, out| {
+            for row in &scrape.figures.sinks {
+                for state in SINK_STATES {
+                    out.of(&[&row.name, state], row.state == state);
+                }
+            }
+        },
+    },
+    Family {
+        stem: "homeport_sink_behind_entries",
+        kind: Gauge,
+        measure: Number,
+        labels: &["sink"],
+        help: "Entries of the ledger that a sink has not delivered yet.",
+        samples: |scrape, out| {
+            for row in &scrape.figures.sinks {
+                out.of(&[&row.name], row.behind_entries);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_sink_lag",
+        kind: Gauge,
+        measure: Seconds,
+        labels: &["sink"],
+        help: "Age of the oldest entry that a sink has not delivered yet; 0 when there is none.",
+        samples: |scrape, out| {
+            for row in &scrape.figures.sinks {
+                out.of(&[&row.name], row.behind_secs);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_sink_delivered",
+        kind: Counter,
+        measure: Number,
+        labels: &["sink"],
+        help: "Entries that a receiver has taken.",
+        samples: |scrape, out| {
+            for row in &scrape.figures.sinks {
+                out.of(&[&row.name], row.delivered);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_sink_retries",
+        kind: Counter,
+        measure: Number,
+        labels: &["sink"],
+        help: "Attempts to deliver that had to be repeated.",
+        samples: |scrape, out| {
+            for row in &scrape.figures.sinks {
+                out.of(&[&row.name], row.retries);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_sink_refused",
+        kind: Counter,
+        measure: Number,
+        labels: &["sink"],
+        help: "Entries that a receiver refused for good; they are in the dead-letter file.",
+        samples: |scrape, out| {
+            for row in &scrape.figures.sinks {
+                out.of(&[&row.name], row.dead_letters);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_sink_lost",
+        kind: Counter,
+        measure: Number,
+        labels: &["sink"],
+        help: "Entries that were removed from the ledger before a receiver had them.",
+        samples: |scrape, out| {
+            for row in &scrape.figures.sinks {
+                out.of(&[&row.name], row.skipped);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_ledger_entries",
+        kind: Gauge,
+        measure: Number,
+        labels: &[],
+        help: "Durable entries of the ledger since its begin; absent without a ledger, as all that follows.",
+        samples: |scrape, out| {
+            if let Some(ledger) = &scrape.flows.ledger {
+                out.one(ledger.size);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_ledger_signed_entries",
+        kind: Gauge,
+        measure: Number,
+        labels: &[],
+        help: "Entries that the last checkpoint signs.",
+        samples: |scrape, out| {
+            if let Some(ledger) = &scrape.flows.ledger {
+                out.one(ledger.checkpoint_size);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_ledger_checkpoint_time",
+        kind: Gauge,
+        measure: Seconds,
+        labels: &[],
+        help: "When the last checkpoint was signed, since 1970; absent until then.",
+        samples: |scrape, out| {
+            let signed = scrape.flows.ledger.as_ref().and_then(|ledger| ledger.checkpoint_time.as_deref());
+            if let Some(signed) = signed.and_then(seconds) {
+                out.one(signed);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_ledger_size",
+        kind: Gauge,
+        measure: Bytes,
+        labels: &[],
+        help: "Kept entries and hashes of the ledger on disk.",
+        samples: |scrape, out| {
+            if let Some(ledger) = &scrape.flows.ledger {
+                out.one(ledger.bytes);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_ledger_faulty",
+        kind: Gauge,
+        measure: Number,
+        labels: &["what"],
+        help: "1 when the ledger cannot go on (`fault`), or was found damaged (`damage`); 0 when not.",
+        samples: |scrape, out| {
+            if let Some(ledger) = &scrape.flows.ledger {
+                out.of(&["fault"], ledger.fault.is_some());
+                out.of(&["damage"], ledger.damage.is_some());
+            }
+        },
+    },
+    Family {
+        stem: "homeport_unwritten_records",
+        kind: Gauge,
+        measure: Number,
+        labels: &[],
+        help: "Records that wait in memory because the disk does not take them.",
+        samples: |scrape, out| out.one(scrape.figures.unwritten),
+    },
+    Family {
+        stem: "homeport_witness_state",
+        kind: Gauge,
+        measure: Number,
+        labels: &["witness", "state"],
+        help: "1 for the state that holds: `starting`, `signing`, `failing` or `refusing` (it has seen another ledger).",
+        samples: |scrape, out| {
+            for row in &scrape.figures.witnesses {
+                for state in WITNESS_STATES {
+                    out.of(&[&row.name, state], row.state == state);
+                }
+            }
+        },
+    },
+    Family {
+        stem: "homeport_witness_signed_entries",
+        kind: Gauge,
+        measure: Number,
+        labels: &["witness"],
+        help: "Entries of the ledger that a witness has signed for.",
+        samples: |scrape, out| {
+            for row in &scrape.figures.witnesses {
+                if let Some(entries) = row.signed_entries {
+                    out.of(&[&row.name], entries);
+                }
             }
         },
     },

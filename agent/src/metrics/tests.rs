@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::{FAMILIES, Kind, Scrape, render};
+use crate::app::{figures::Figures, overview::ExceptionRow};
 
 fn sweep() -> Value {
     let time = json!({"wall_us": 1500, "processor_us": 900});
@@ -49,6 +50,10 @@ fn scrape() -> Scrape {
         "attribution": {"socket": 872, "owned": 800, "unnamed": 72, "rest": 0},
         "slots": {"in_use": 2, "capacity": 100}, "sweep": sweep(),
         "degraded": [{"part": "records", "reason": "no space left"}],
+        "ledger": {
+            "origin": "homeport/x", "verifier_key": "k", "size": 40, "first": 0, "bytes": 9000, "checkpoint_size": 38,
+            "checkpoint_time": "2026-01-02T03:04:00.000Z", "fault": null, "damage": "a bundle is missing",
+        },
     });
     let coverage = json!({
         "schema": 1, "time": "2026-01-02T03:04:05.000Z", "started": "2026-01-02T00:00:00.500Z", "host": "storage-1",
@@ -67,7 +72,36 @@ fn scrape() -> Scrape {
         "clock": {"synchronized": true, "max_error_us": 5, "steps": 0, "last_step_ms": null},
         "self_test": null, "pinned": true,
     });
+    let exceptions = vec![ExceptionRow {
+        id: "EX-7".to_owned(),
+        policy: None,
+        approver: "J. Doe".to_owned(),
+        ticket: None,
+        reason: "audit".to_owned(),
+        expires: "2026-02-01T00:00:00Z".to_owned(),
+        used_bytes: 800,
+        max_bytes: Some(1_000),
+        state: "near-limit",
+    }];
+    let sink = json!({
+        "name": "siem", "kind": "webhook", "state": "failing", "next": 7, "behind_entries": 12, "behind_secs": 90,
+        "delivered": 7, "retries": 3, "dead_letters": 1, "skipped": 2, "last_success": null, "last_error": null,
+        "failing_since": null,
+    });
+    let witness = json!({
+        "name": "auditor", "url": "https://witness.example", "state": "refusing", "signed_entries": 30, "signed_at": null,
+        "failing_since": null, "reason": "it has seen more",
+    });
+    let figures = Figures {
+        episodes: BTreeMap::from([(("transfer", "high".to_owned()), 2)]),
+        coverage_findings: BTreeMap::from([("bypass", 1)]),
+        sinks: vec![serde_json::from_value(sink).expect("a row")],
+        witnesses: vec![serde_json::from_value(witness).expect("a row")],
+        unwritten: 5,
+    };
     Scrape {
+        exceptions,
+        figures,
         version: "1.2.3",
         flows: serde_json::from_value(flows).expect("a view"),
         coverage: serde_json::from_value(coverage).expect("a view"),
@@ -107,6 +141,30 @@ fn a_scrape_says_what_the_agent_says() {
         (r#"homeport_interface_unexplained_bytes{interface="eth0"}"#, "-8"),
         (r#"homeport_database_build_time_seconds{database="countries.mmdb"}"#, "1767225600.0"),
         ("homeport_sweep_duration_seconds", "0.0015"),
+        (r#"homeport_episodes_open{kind="transfer",severity="high"}"#, "2"),
+        (r#"homeport_episodes_open{kind="exception",severity=""}"#, "0"),
+        (r#"homeport_coverage_findings_open{subject="bypass"}"#, "1"),
+        (r#"homeport_exception_state{exception="EX-7",state="near-limit"}"#, "1"),
+        (r#"homeport_exception_state{exception="EX-7",state="active"}"#, "0"),
+        (r#"homeport_exception_expiry_time_seconds{exception="EX-7"}"#, "1769904000.0"),
+        (r#"homeport_exception_used_bytes{exception="EX-7"}"#, "800"),
+        (r#"homeport_exception_ceiling_bytes{exception="EX-7"}"#, "1000"),
+        (r#"homeport_sink_state{sink="siem",state="failing"}"#, "1"),
+        (r#"homeport_sink_behind_entries{sink="siem"}"#, "12"),
+        (r#"homeport_sink_lag_seconds{sink="siem"}"#, "90"),
+        (r#"homeport_sink_delivered_total{sink="siem"}"#, "7"),
+        (r#"homeport_sink_retries_total{sink="siem"}"#, "3"),
+        (r#"homeport_sink_refused_total{sink="siem"}"#, "1"),
+        (r#"homeport_sink_lost_total{sink="siem"}"#, "2"),
+        ("homeport_unwritten_records", "5"),
+        (r#"homeport_witness_state{witness="auditor",state="refusing"}"#, "1"),
+        (r#"homeport_witness_state{witness="auditor",state="signing"}"#, "0"),
+        (r#"homeport_witness_signed_entries{witness="auditor"}"#, "30"),
+        ("homeport_ledger_entries", "40"),
+        ("homeport_ledger_signed_entries", "38"),
+        ("homeport_ledger_checkpoint_time_seconds", "1767323040.0"),
+        ("homeport_ledger_size_bytes", "9000"),
+        (r#"homeport_ledger_faulty{what="damage"}"#, "1"),
     ];
     for (name, value) in expected {
         assert_eq!(samples.get(name), Some(&value), "{name} in\n{text}");
@@ -160,4 +218,22 @@ fn the_page_has_this_table() {
     } else {
         assert_eq!(table, markdown(), "{path}: run with HOMEPORT_WRITE_DOCS=1");
     }
+}
+
+/// Rules and dashboards that ask for what nobody tells would be silent for ever.
+#[test]
+fn rules_and_dashboards_name_only_what_there_is() {
+    let known: BTreeSet<String> = FAMILIES.iter().map(super::Family::name).collect();
+    let mut named = BTreeSet::new();
+    for file in ["prometheus/homeport.rules.yml", "grafana/fleet.json", "grafana/host.json"] {
+        let path = format!("{}/deploy/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).expect("the file");
+        let is_part = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+        for (at, _) in text.match_indices("homeport_") {
+            let name: String = text[at..].chars().take_while(|letter| is_part(*letter)).collect();
+            assert!(known.contains(&name), "{path}: {name}");
+            named.insert(name);
+        }
+    }
+    assert!(named.len() > 15, "{named:?}");
 }

@@ -94,6 +94,14 @@ pub struct Entries {
     pub last: u64,
 }
 
+impl Entries {
+    fn join(known: Option<Self>, entry: Option<u64>) -> Option<Self> {
+        let Some(entry) = entry else { return known };
+        let known = known.unwrap_or(Self { first: entry, last: entry });
+        Some(Self { first: known.first.min(entry), last: known.last.max(entry) })
+    }
+}
+
 /// How things stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "documented in agent/docs/PAGE.md")]
@@ -117,18 +125,28 @@ pub struct Episodes {
 struct Known {
     view: EpisodeView,
     revision: u64,
+    /// Number of the record that `view` is made of.
+    sequence: u64,
 }
 
 impl Episodes {
-    /// Takes a finding record; `entry` is its place in a ledger that signs. False for what is no episode.
+    /// Takes a finding record; `entry` is its place in a ledger that signs. An older one than the latest that is known
+    /// tells no more than its place. False for what is no episode.
     pub fn take(&mut self, record: &Value, entry: Option<u64>) -> bool {
         let Some(mut view) = read(record) else { return false };
-        let known = self.known.get(&view.row.id);
-        let first = known.and_then(|known| known.view.entries).map(|entries| entries.first);
-        view.entries = entry.map(|last| Entries { first: first.unwrap_or(last), last });
+        let sequence = record.pointer("/metadata/sequence").and_then(Value::as_u64).unwrap_or(0);
         self.revision += 1;
         let revision = self.revision;
-        self.known.insert(view.row.id.clone(), Known { view, revision });
+        let known = self.known.get_mut(&view.row.id);
+        let entries = Entries::join(known.as_ref().and_then(|known| known.view.entries), entry);
+        if let Some(known) = known
+            && sequence < known.sequence
+        {
+            known.view.entries = entries;
+            return true;
+        }
+        view.entries = entries;
+        self.known.insert(view.row.id.clone(), Known { view, revision, sequence });
         if self.known.len() > MAX_EPISODES {
             let key = |known: &Known| (known.view.row.open, known.view.row.last_seen, known.revision);
             let oldest = self.known.iter().min_by_key(|(_, known)| key(known)).map(|(id, _)| id.clone());
@@ -137,6 +155,14 @@ impl Episodes {
             }
         }
         true
+    }
+
+    /// A record that is known is at this place of the ledger.
+    pub fn place(&mut self, record: &Value, entry: Option<u64>) {
+        let id = record.pointer("/finding_info/uid").and_then(Value::as_str);
+        if let Some(known) = id.and_then(|id| self.known.get_mut(id)) {
+            known.view.entries = Entries::join(known.view.entries, entry);
+        }
     }
 
     /// Counts changes.

@@ -144,6 +144,8 @@ pub struct PlaceRow {
 #[derive(Debug, Default)]
 pub struct History {
     rings: [VecDeque<Bucket>; 3],
+    /// Everything before this has been counted, in seconds since 1970.
+    counted_until: i64,
 }
 
 const STATES: [&str; 3] = ["covered", "reduced", "not covered"];
@@ -165,16 +167,18 @@ impl History {
         let state = STATES.iter().position(|known| *known == state).unwrap_or(0) as u8;
         let losses = extra.get("losses").and_then(Value::as_array).into_iter().flatten();
         let lost: u64 = losses.filter_map(|loss| loss.get("count").and_then(Value::as_u64)).sum();
+        self.counted_until = self.counted_until.max(end / 1000);
         for (range, ring) in Range::ALL.into_iter().zip(&mut self.rings) {
             let (secs, n_buckets) = range.buckets();
             // It counts where it ended: it cannot be split.
             let number = (end / 1000 - 1).div_euclid(secs);
-            let newest = ring.back().map_or(i64::MIN, |bucket| bucket.number);
-            if number > newest {
-                ring.push_back(Bucket { number, ..Bucket::default() });
+            // Records need not come in the order of their times: the ledger and this run are read at once, and a clock
+            // may be set back.
+            let place = ring.partition_point(|bucket| bucket.number < number);
+            if ring.get(place).is_none_or(|bucket| bucket.number != number) {
+                ring.insert(place, Bucket { number, ..Bucket::default() });
             }
-            // The clock may have been set back: the newest bucket takes it.
-            let Some(bucket) = ring.iter_mut().rev().find(|bucket| bucket.number <= number) else { continue };
+            let Some(bucket) = ring.get_mut(place) else { continue };
             for (place, sums) in &places {
                 bucket.places.entry(place.clone()).or_default().add(*sums);
             }
@@ -211,7 +215,10 @@ impl History {
             });
         }
         let mut now_sums = Sums::default();
-        for (place, cell) in &current.places {
+        // A look is up to a second old: what it says is being counted may have been recorded meanwhile. After a step of the
+        // clock back nothing can be said about that.
+        let is_over = current.start < self.counted_until && self.counted_until <= now;
+        for (place, cell) in current.places.iter().filter(|_| !is_over) {
             now_sums.add(*cell);
             places.entry(place.clone()).or_default().add(*cell);
         }
@@ -295,6 +302,19 @@ mod tests {
         let view = History::default().view(Range::Hour, 600, &current);
         assert_eq!(view.places[0].sums.violation, 1500);
         assert_eq!(view.buckets.len(), 1);
+    }
+
+    #[test]
+    fn a_look_from_before_the_last_record_is_not_counted_again() {
+        let mut history = History::default();
+        history.count(&minute(600, "CN", "violation", 1552, "covered"));
+        let place = PlaceKey { kind: "country".into(), country: Some("CN".into()), site: None };
+        for (start, expected) in [(540, 1500), (600, 3000)] {
+            let mut current = Current { start, ..Current::default() };
+            current.places.entry(place.clone()).or_default().count("violation", 1500, 0);
+            let view = history.view(Range::Hour, 610, &current);
+            assert_eq!(view.places[0].sums.violation, expected, "begun at {start}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   browser --> server (limits) --> guard (host, token, method) --> routes --> desk --> the loop, once a second at most
-//!                                                                      \--> memory <-- feed <-- records
+//!                                                                      \--> memory <-- feed <-- ledger, records of this run
 //! ```
 //!
 //! It has a thread and a runtime of its own: whatever clients do, the loop that counts answers one question a second
@@ -15,9 +15,9 @@
 //! | `token` | who may read |
 //! | `routes`, `events` | the answers |
 //! | `desk` | what the loop says, asked at most once a second for all clients together |
-//! | `feed` | follows the records |
+//! | `feed` | follows the records, in the ledger and of this run |
 //! | `history`, `episodes` | what is remembered of them |
-//! | `ring` | records of this run, where there is no ledger |
+//! | `ring` | records of this run |
 //! | `assets` | the files of the page, embedded |
 //! | `map/` | draws the map, at development time |
 
@@ -61,8 +61,6 @@ pub struct Settings {
     pub tls: Option<PageTls>,
     /// Names in lower case that a request may be for, besides addresses and `localhost`.
     pub host_names: Vec<String>,
-    /// Records come from a ledger: their indexes are places in it, which a proof can be asked for.
-    pub signed: bool,
 }
 
 impl Settings {
@@ -73,18 +71,24 @@ impl Settings {
             token_file: page.token_file.clone(),
             tls: page.tls.clone(),
             host_names: page.host_names.clone(),
-            signed: false,
         })
     }
 }
 
+/// What history is made of.
+#[derive(Clone)]
+pub struct Records {
+    /// Everything that was recorded, where there is a ledger. Indexes are places in it, which a proof can be asked for.
+    pub ledger: Option<Arc<dyn Source>>,
+    /// What this run has recorded, even while the disk takes nothing.
+    pub run: Arc<dyn Source>,
+}
+
 /// Opens the page and serves it until the answer is dropped.
-///
-/// `records` is what history is made of: the ledger, or the records of this run.
 ///
 /// # Errors
 ///
 /// When the address cannot be bound, or files of token or TLS cannot be used.
-pub fn serve(settings: Settings, live: Arc<dyn Live>, records: Arc<dyn Source>) -> io::Result<Server> {
+pub fn serve(settings: Settings, live: Arc<dyn Live>, records: Records) -> io::Result<Server> {
     server::start(settings, live, records)
 }

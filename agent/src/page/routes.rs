@@ -134,7 +134,10 @@ async fn status(State(shared): State<Shared>, headers: HeaderMap) -> Response {
 async fn figures(State(shared): State<Shared>) -> Response {
     let Some(look) = shared.desk.look().await else { return no_agent() };
     let Some(coverage) = look.coverage.clone() else { return no_agent() };
-    let scrape = Scrape { version: env!("CARGO_PKG_VERSION"), flows: look.flows.clone(), coverage };
+    // Rows of flows are no series.
+    let flows = look.flows.without_rows();
+    let (exceptions, figures) = (look.overview.exceptions.clone(), look.overview.figures.clone());
+    let scrape = Scrape { version: env!("CARGO_PKG_VERSION"), flows, coverage, exceptions, figures };
     match metrics::render(scrape) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

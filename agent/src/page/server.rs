@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    Settings,
+    Records, Settings,
     desk::{Desk, Live},
     feed::{self, Memory},
     guard::Guard,
@@ -32,8 +32,7 @@ use super::{
     tls::Tls,
     token::Token,
 };
-use crate::ledger::Source;
-
+use crate::confine;
 /// Connections at the same time. A browser needs six of them; each costs some 40 KiB while it is served. One more is
 /// told to come back later.
 pub const MAX_CONNECTIONS: usize = 128;
@@ -64,7 +63,7 @@ impl Server {
     }
 }
 
-pub(super) fn start(settings: Settings, live: Arc<dyn Live>, records: Arc<dyn Source>) -> io::Result<Server> {
+pub(super) fn start(settings: Settings, live: Arc<dyn Live>, records: Records) -> io::Result<Server> {
     let token = settings.token_file.as_deref().map(Token::read).transpose()?.map(Arc::new);
     let tls = settings.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
     let listener = TcpListener::bind(settings.listen)
@@ -75,11 +74,15 @@ pub(super) fn start(settings: Settings, live: Arc<dyn Live>, records: Arc<dyn So
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
     thread::Builder::new().name("page".to_owned()).spawn(move || {
+        confine::thread();
         let memory = Arc::new(Memory::default());
         let desk = Arc::new(Desk::new(live, Arc::clone(&memory)));
         let router = routes::router(desk, guard);
         runtime.block_on(async {
-            tokio::spawn(feed::follow(records, settings.signed, memory));
+            if let Some(ledger) = records.ledger {
+                tokio::spawn(feed::follow(ledger, true, Arc::clone(&memory)));
+            }
+            tokio::spawn(feed::follow(records.run, false, memory));
             tokio::select! {
                 result = accept(listener, tls, router) => {
                     if let Err(error) = result {

@@ -70,12 +70,19 @@ pub(super) fn statements<'a>(
 
 /// SHA-256 of the statements. Each part is preceded by its length, so that no two lists read the same.
 pub(super) fn hash(statements: &[Statement]) -> String {
+    hash_of(
+        statements
+            .iter()
+            .map(|statement| [statement.about.as_str(), statement.key, statement.value.as_str()]),
+    )
+}
+
+/// The same for statements as records have them: about, property, value.
+pub fn hash_of<'a>(statements: impl Iterator<Item = [&'a str; 3]>) -> String {
     let mut hasher = Sha256::new();
     hasher.update(HEADER);
-    for statement in statements {
-        for part in [statement.about.as_str(), statement.key, statement.value.as_str()] {
-            hasher.update(format!("\n{}:{part}", part.len()));
-        }
+    for part in statements.flatten() {
+        hasher.update(format!("\n{}:{part}", part.len()));
     }
     hexadecimal(&hasher.finalize())
 }

@@ -92,6 +92,11 @@ impl PolicySet {
         &self.hash
     }
 
+    /// Everything that is in force, sorted: what the hash is made of.
+    pub fn statements(&self) -> &[Statement] {
+        &self.statements
+    }
+
     /// The policies in the order in which they are asked; the last one is the default.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
         self.with_ids().map(|(policy, _)| policy)

@@ -174,6 +174,10 @@ pub fn kernel_offsets(path: &Path) -> Result<Offsets, BtfError> {
         skb_head: offset("sk_buff", "head"),
         skb_data: offset("sk_buff", "data"),
         skb_inner_transport: offset("sk_buff", "inner_transport_header"),
+        skb_route: offset("sk_buff", "_skb_refdst"),
+        route_metrics: offset("dst_entry", "_metrics"),
+        route_expires: offset("dst_entry", "expires"),
+        route_learned: offset("rtable", "rt_pmtu"),
     })
 }
 
@@ -212,6 +216,10 @@ mod tests {
             offsets.skb_head,
             offsets.skb_data,
             offsets.skb_inner_transport,
+            offsets.skb_route,
+            offsets.route_metrics,
+            offsets.route_expires,
+            offsets.route_learned,
         ] {
             assert_ne!(offset, 0, "{offsets:?}");
         }

@@ -19,6 +19,7 @@
 //! | `frames` | counters of interfaces |
 //! | `discards` | what the kernel says it discarded on the way out |
 //! | `rings` | events |
+//! | `pace` | how often events may wake their reader |
 //! | `known` | destinations the programs are silent about |
 //! | `namespace` | the agent's own network namespace |
 //! | `edge` | which interfaces are the edge of the host |
@@ -40,6 +41,7 @@ pub mod links;
 mod load;
 mod memlock;
 mod namespace;
+mod pace;
 mod pins;
 pub mod programs;
 mod qdisc;
@@ -82,6 +84,7 @@ pub use self::{
     error::ProbeError,
     hooks::{At, Attachment, Condition, Repair},
     namespace::{NamespaceBy, own_namespace},
+    pace::Pace,
     pins::{DirectoryLock, PinError},
     slots::Reading,
 };

@@ -49,7 +49,7 @@ pub struct Extra {
     /// `coverage`.
     pub kind: &'static str,
     /// `bypass`, `missing`, `discarded`, `unsent`, `unattributed`, `detached`, `unpinned`, `interface-appeared`,
-    /// `interface-renamed` or `undelivered`.
+    /// `interface-renamed`, `unwitnessed`, `contradicted` or `undelivered`.
     pub subject: &'static str,
     /// `open`, `update` or `close`.
     pub transition: &'static str,
@@ -218,6 +218,10 @@ fn title(subject: &Subject) -> String {
             format!("The program {program} at {place} would not outlive the agent any more")
         }
         Subject::Appeared { .. } => format!("The interface {place} came into being"),
+        Subject::Unwitnessed { .. } => format!("The witness {place} does not sign the ledger"),
+        Subject::Contradicted { .. } => {
+            format!("The witness {place} has seen another ledger than the one that is here")
+        }
         Subject::Undelivered { .. } => format!("Records will never arrive at the sink {place}"),
         Subject::Renamed { before, .. } => {
             format!("The interface {} is called {place}", human::harmless(before))
@@ -233,7 +237,9 @@ pub fn line(transition: &Transition) -> String {
         Transition::Update(_, reason) => format!("updated ({reason})"),
         Transition::Close(_, reason) => format!("closed ({reason})"),
     };
+    let is_of_witness = matches!(episode.subject, Subject::Unwitnessed { .. } | Subject::Contradicted { .. });
     let how_much = match &episode.gap {
+        Some(Gap { failure: Some(failure), .. }) if is_of_witness => human::harmless(failure).to_string(),
         None if matches!(episode.subject, Subject::Discarded | Subject::Unsent | Subject::Unattributed) => {
             format!("{} bytes", episode.unseen.bytes.unsigned_abs())
         }

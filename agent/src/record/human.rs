@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// `1.5 kB`, `12 GB`: powers of 1,000, two or three digits.
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1_000 {
         return format!("{bytes} B");
@@ -23,7 +23,7 @@ pub(super) fn bytes(bytes: u64) -> String {
 }
 
 /// `1,234,567`.
-pub(super) fn number(number: u64) -> String {
+pub(crate) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (idx, digit) in digits.chars().enumerate() {
@@ -36,12 +36,12 @@ pub(super) fn number(number: u64) -> String {
 }
 
 /// `1 packet`, `2 packets`.
-pub(super) fn counted(count: u64, noun: &str) -> String {
+pub(crate) fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{} {noun}s", number(count)) }
 }
 
 /// Text from outside (a command line, a reason) with control characters made visible: a terminal must not obey it.
-pub(super) fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     let mut harmless = String::with_capacity(text.len());
     for letter in text.chars() {
         // Bidirectional controls reorder what a person reads.

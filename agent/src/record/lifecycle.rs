@@ -25,6 +25,8 @@ pub enum Event {
         policy_hash: String,
         /// Names of the policies, in order.
         policies: Vec<String>,
+        /// What the policy says, and the hash is made of: about, property, value.
+        statements: Vec<[String; 3]>,
         /// The databases, in order.
         databases: Vec<DatabaseExtra>,
         /// What it cannot see on this host, in words.
@@ -52,6 +54,8 @@ pub enum Event {
         after_hash: String,
         /// What differs, one line each.
         changes: Vec<String>,
+        /// All that the policy says from now on: about, property, value.
+        statements: Vec<[String; 3]>,
     },
     /// A policy file was refused; the one before stays in force.
     PolicyRejected {

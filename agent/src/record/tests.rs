@@ -487,6 +487,7 @@ fn every_lifecycle_event_has_its_shape() {
             Event::Start {
                 policy_hash: hash.clone(),
                 policies: vec!["storage".to_owned()],
+                statements: vec![["policies", "order", "storage"].map(str::to_owned)],
                 databases: vec![database.clone()],
                 not_covered: vec!["AF_XDP sockets".to_owned()],
                 resumed: Some(lifecycle::Resumed { epoch: 4_711, away_ms: 2_500, bytes: 1_048_576 }),
@@ -521,6 +522,7 @@ fn every_lifecycle_event_has_its_shape() {
                 before_hash: hash.clone(),
                 after_hash: "f".repeat(64),
                 changes: vec!["storage: allows CA".to_owned()],
+                statements: vec![["policies", "order", "storage"].map(str::to_owned)],
             },
             99,
         ),

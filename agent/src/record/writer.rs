@@ -1,8 +1,9 @@
-//! Writes records to the ledger, as JSON lines to a file, to standard output.
+//! Writes records to the ledger, or, where there is none, as JSON lines to a file; and to standard output.
 //!
 //! **Promise**: [`Writer::append`] returns [`Accepted`] after the lines were written and synced (`fdatasync`), in
-//! the order in which they came. With a ledger or a file, these are what counts and standard output is a copy that
-//! may lose lines (counted) when nobody reads it; without either, flushed standard output is all there is.
+//! the order in which they came. The ledger, or the file, is what counts and standard output is a copy that
+//! may lose lines (counted) when nobody reads it; without either, flushed standard output is all there is. A file
+//! beside a ledger is none of this module's business: it is a sink, and gets what the ledger has.
 //!
 //! **Faults**: a disk that is full, read-only or broken never stops the agent. Records wait in memory (bounded, see
 //! `queue`), [`Health`] says so, and on recovery they are written in order, followed by a gap record with exact
@@ -26,7 +27,6 @@
 mod copy;
 mod engine;
 pub(crate) mod files;
-mod forward;
 mod ledger;
 mod queue;
 pub mod tail;
@@ -51,8 +51,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use copy::Copy;
 pub use engine::{Degraded, Health};
 use engine::{Engine, Now};
-use files::{Disk, directory};
-use forward::Forward;
+use files::{Disk, Files as _, directory};
 pub use ledger::LedgerSettings;
 use ledger::LedgerTarget;
 use target::{ConsoleTarget, FileTarget, Target};
@@ -77,7 +76,7 @@ pub const STOP_GRACE: Duration = Duration::from_secs(5);
 pub struct WriterSettings {
     /// The ledger, if any.
     pub ledger: Option<LedgerSettings>,
-    /// The file, if any.
+    /// The file, if any. Beside a ledger it is only asked which numbers it has.
     pub file: Option<PathBuf>,
     /// Also (or only) standard output.
     pub stdout: bool,
@@ -192,20 +191,24 @@ impl Writer {
         }
 
         let ledger = settings.ledger.clone().map(|ledger| open_ledger(ledger, now)).transpose()?;
-        let file = settings.file.as_deref().map(open_file).transpose()?;
-        let in_ledger = ledger.as_ref().map(|ledger| tail::ledger_sequences(&ledger.target.handle()));
         let in_file = settings.file.as_deref().map(tail::sequences);
-        let last_in_ledger = in_ledger.iter().flatten().max().copied();
-        let last_in_file = file.as_ref().and_then(|file| file.tail.last_sequence);
-        let sequence = last_in_ledger.max(last_in_file).unwrap_or(0).max(settings.sequence_floor);
+        let file = match (&settings.file, &ledger) {
+            (Some(path), Some(_)) => {
+                // It is written by a sink, later; what an operator has to mend is better told at once.
+                check_file(path)?;
+                None
+            }
+            (Some(path), None) => Some(open_file(path)?),
+            (None, _) => None,
+        };
+        let in_ledger = ledger.as_ref().map(|ledger| tail::ledger_sequences(&ledger.target.handle()));
+        // The numbers of a ledger that was lost are in the file still.
+        let last = in_ledger.iter().chain(&in_file).flatten().max().copied();
+        let sequence = last.unwrap_or(0).max(settings.sequence_floor);
         let started = Started {
             last_sequence: sequence,
             torn_bytes: file.as_ref().map_or(0, |file| file.tail.torn_bytes),
-            written: match (&in_ledger, &in_file) {
-                (Some(ledger), Some(file)) => ledger.intersection(file).copied().collect(),
-                (Some(known), None) | (None, Some(known)) => known.clone(),
-                (None, None) => HashSet::new(),
-            },
+            written: in_ledger.or(in_file).unwrap_or_default(),
             ledger: ledger.as_ref().map(|ledger| ledger.target.handle()),
         };
         let failure = ledger.as_ref().and_then(|ledger| ledger.failure.as_ref());
@@ -216,11 +219,7 @@ impl Writer {
         };
         let begin = Begin { origin, settings: &settings, sequence, now, failure, copy, copy_lost_batches };
         let writer = match (ledger, file) {
-            (Some(ledger), Some(file)) => {
-                let (in_ledger, in_file) = (in_ledger.unwrap_or_default(), in_file.unwrap_or_default());
-                begin.with(Forward::new(ledger.target, file.target, &in_ledger, &in_file))
-            }
-            (Some(ledger), None) => begin.with(ledger.target),
+            (Some(ledger), _) => begin.with(ledger.target),
             (None, Some(file)) => begin.with(file.target),
             (None, None) => Err(OpenError::NoOutput),
         };
@@ -240,7 +239,10 @@ impl Writer {
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
         let thread = std::thread::Builder::new()
             .name("records".to_owned())
-            .spawn(move || runtime.block_on(run(engine, inbox, health_sender, copy)))
+            .spawn(move || {
+                crate::confine::thread();
+                runtime.block_on(run(engine, inbox, health_sender, copy))
+            })
             .map_err(OpenError::Thread)?;
         Ok(Self { commands, health, numbering, copy_lost_batches, thread })
     }
@@ -312,6 +314,18 @@ struct OpenFile {
     target: FileTarget<Disk>,
     tail: tail::Tail,
     failure: Option<io::Error>,
+}
+
+/// Whether the file could be opened, or the reason may pass.
+fn check_file(path: &Path) -> Result<(), OpenError> {
+    let directory = directory(path);
+    if !directory.is_dir() {
+        return Err(OpenError::NoDirectory(directory));
+    }
+    match Disk.open(path) {
+        Err(error) if !may_pass(&error) => Err(OpenError::File { path: path.to_owned(), error }),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn open_file(path: &Path) -> Result<OpenFile, OpenError> {

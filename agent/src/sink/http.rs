@@ -14,7 +14,7 @@ use reqwest::{
 use super::{
     secret::{Secret, SetupError},
     settings::HttpSettings,
-    tls,
+    tls::{self, Use},
 };
 use crate::clock::WallTime;
 
@@ -63,7 +63,9 @@ impl Http {
             Some(client) => client.clone(),
             None => {
                 let (settings, connect_timeout) = (self.settings.clone(), self.connect_timeout);
-                let made = tokio::task::spawn_blocking(move || client(&settings, connect_timeout)).await;
+                let used = use_of([url]);
+                let made =
+                    tokio::task::spawn_blocking(move || client(&settings, connect_timeout, used)).await;
                 let made = made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
                 self.client.insert(made).clone()
             }
@@ -90,12 +92,17 @@ impl Answer {
     }
 }
 
+/// What a client for these addresses needs certificates for.
+pub(super) fn use_of<'a>(urls: impl IntoIterator<Item = &'a str>) -> Use {
+    if urls.into_iter().all(|url| url.starts_with("http:")) { Use::Plain } else { Use::Tls }
+}
+
 /// Makes a client. Blocks.
 ///
 /// # Errors
 ///
 /// When a file that it needs cannot be used.
-pub fn client(settings: &HttpSettings, connect_timeout: Duration) -> Result<Client, SetupError> {
+pub fn client(settings: &HttpSettings, connect_timeout: Duration, used: Use) -> Result<Client, SetupError> {
     let mut headers = HeaderMap::new();
     for (name, value) in &settings.headers {
         let name = HeaderName::try_from(name).map_err(|error| SetupError::Other(error.to_string()))?;
@@ -110,7 +117,7 @@ pub fn client(settings: &HttpSettings, connect_timeout: Duration) -> Result<Clie
         headers.insert(AUTHORIZATION, value);
     }
     Client::builder()
-        .tls_backend_preconfigured(tls::client_config(&settings.tls)?)
+        .tls_backend_preconfigured(tls::client_config(&settings.tls, used)?)
         .default_headers(headers)
         .user_agent(concat!("homeport/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(connect_timeout)
@@ -183,7 +190,11 @@ fn words(error: &reqwest::Error) -> String {
 ///
 /// What is wrong with it.
 pub fn check_url(text: &str) -> Result<bool, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let url = match Url::parse(text) {
+        // The crate's words are about relative links.
+        Err(_) if !text.contains("://") => return Err("does not begin with https:// or http://".to_owned()),
+        url => url.map_err(|error| error.to_string())?,
+    };
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("has the scheme {}", url.scheme()));
     }

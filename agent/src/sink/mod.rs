@@ -17,6 +17,7 @@
 //! | `cursor`, `dead_letter` | what is on disk of a sink |
 //! | `retry` | when to try again |
 //! | [`status`] | how it is |
+//! | [`preflight`] | what can be said before anything is sent |
 //! | [`deliver`] | what a kind has to do |
 //! | `jsonl`, `webhook`, `alertmanager`, `otlp`, `syslog` | kinds |
 //! | `appetite` | how much a slow receiver is given at once |
@@ -29,6 +30,7 @@
 pub mod deliver;
 pub mod format;
 pub mod http;
+pub mod preflight;
 pub mod secret;
 pub mod select;
 pub mod settings;

@@ -85,6 +85,7 @@ impl Sinks {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("sinks".to_owned()).spawn(move || {
+            crate::confine::thread();
             runtime.block_on(team.run(inbox));
             // A thread that hangs in a file system is left behind.
             runtime.shutdown_background();

@@ -8,7 +8,7 @@ use anyhow::Result;
 use homeport::{
     app::{
         coverage::CoverageView,
-        overview::{ExceptionRow, ListRow, OverviewView, PolicyRow, SinkRow, SiteRow},
+        overview::{CheckpointRow, ExceptionRow, ListRow, OverviewView, PolicyRow, SinkRow, SiteRow},
         snapshot::FlowsView,
     },
     clock::WallTime,
@@ -70,12 +70,13 @@ impl Fixture {
             token_file: None,
             tls: None,
             host_names: Vec::new(),
-            signed: false,
         };
         change(&mut settings);
         let records = Arc::new(Ring::default());
-        let source: Arc<dyn homeport::ledger::Source> = Arc::clone(&records) as _;
-        let server = page::serve(settings, Arc::new(Synthetic { scale }), source)?;
+        // A ledger whose records are in memory, and no run beside it.
+        let ledger: Arc<dyn homeport::ledger::Source> = Arc::clone(&records) as _;
+        let sources = page::Records { ledger: Some(ledger), run: Arc::new(Ring::default()) };
+        let server = page::serve(settings, Arc::new(Synthetic { scale }), sources)?;
         let fixture = Self { server, records, scale };
         fixture.tell_history();
         Ok(fixture)
@@ -396,15 +397,29 @@ fn overview() -> OverviewView {
         sites: [("ashburn", "US"), ("toronto", "CA"), ("sydney", "AU")]
             .map(|(name, country)| SiteRow { name: name.to_owned(), country: country.to_owned() })
             .to_vec(),
-        sinks: vec![SinkRow {
-            name: "/var/log/homeport/records.jsonl".to_owned(),
-            kind: "records".to_owned(),
-            lag_entries: 0,
-            lag_seconds: None,
-            state: "ok",
-            last_error: None,
-        }],
-        checkpoint: None,
+        sinks: [
+            ("/var/lib/homeport/ledger", "ledger", 0, None, "ok", None),
+            ("siem", "otlp", 0, Some(0), "ok", None),
+            ("pager", "alertmanager", 4, Some(75), "retrying", Some("connection refused (192.0.2.9:9093)")),
+        ]
+        .map(|(name, kind, lag_entries, lag_seconds, state, error)| SinkRow {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            lag_entries,
+            lag_seconds,
+            state,
+            last_error: error.map(str::to_owned),
+            refused: 0,
+            skipped: 0,
+        })
+        .to_vec(),
+        checkpoint: Some(CheckpointRow {
+            time: WallTime::now().to_string(),
+            size: 184_320,
+            origin: "storage-1.example/homeport".to_owned(),
+            unsigned: 0,
+            fault: None,
+        }),
         interval_secs: 60,
         ..OverviewView::default()
     }

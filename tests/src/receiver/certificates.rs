@@ -1,6 +1,10 @@
 //! An authority for a test, and what it signs.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -54,6 +58,8 @@ impl Authority {
         };
         std::fs::write(&identity.certificate, certificate.pem())?;
         std::fs::write(&identity.key, key.serialize_pem())?;
+        // As the agent demands of a secret: for its owner alone.
+        std::fs::set_permissions(&identity.key, Permissions::from_mode(0o600))?;
         Ok(identity)
     }
 }

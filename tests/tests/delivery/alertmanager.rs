@@ -21,12 +21,19 @@ use serde_json::{Value, json};
 
 use crate::{PATIENCE, Team, eventually, ledger::Memory, receiver::Receiver, settings};
 
+/// As Debian calls it.
+pub(crate) const PROGRAM: &str = "prometheus-alertmanager";
+
 /// Short, so that the test does not take minutes.
 const RESEND: Duration = Duration::from_secs(5);
 
-struct Alertmanager {
+/// How it is reached.
+type Connect = Box<dyn Fn(SocketAddr) -> Option<TcpStream>>;
+
+pub(crate) struct Alertmanager {
     address: SocketAddr,
     process: Child,
+    connect: Connect,
 }
 
 impl Alertmanager {
@@ -36,14 +43,26 @@ impl Alertmanager {
             let free = TcpListener::bind("127.0.0.1:0").expect("a port");
             free.local_addr().expect("an address")
         });
+        let connect = Box::new(|address| TcpStream::connect(address).ok());
+        Self::run(Command::new(PROGRAM), connect, directory, address, &receiver.url())
+    }
+
+    /// The same with a command that starts the program somewhere else, where it has to be reached in another way.
+    pub(crate) fn run(
+        mut command: Command,
+        connect: Connect,
+        directory: &Path,
+        address: SocketAddr,
+        receiver: &str,
+    ) -> Self {
         let config = directory.join("alertmanager.yml");
         let text = format!(
             "route:\n  receiver: test\n  group_by: ['...']\n  group_wait: 0s\n  group_interval: 1s\n  \
-             repeat_interval: 1h\nreceivers:\n- name: test\n  webhook_configs:\n  - url: {}\n    send_resolved: true\n",
-            receiver.url()
+             repeat_interval: 1h\nreceivers:\n- name: test\n  webhook_configs:\n  - url: {receiver}\n    \
+             send_resolved: true\n"
         );
         fs::write(&config, text).expect("written");
-        let process = Command::new("prometheus-alertmanager")
+        let process = command
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.path={}", directory.join("alertmanager").display()))
             .arg(format!("--web.listen-address={address}"))
@@ -52,14 +71,14 @@ impl Alertmanager {
             .stderr(Stdio::null())
             .spawn()
             .expect("prometheus-alertmanager is installed (cargo xtask setup)");
-        let this = Self { address, process };
+        let this = Self { address, process, connect };
         eventually("Alertmanager is ready", || this.alerts().is_some());
         this
     }
 
     /// Labels and times of what fires; none while it does not answer.
-    fn alerts(&self) -> Option<Vec<Value>> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
+    pub(crate) fn alerts(&self) -> Option<Vec<Value>> {
+        let mut stream = (self.connect)(self.address)?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let request = "GET /api/v2/alerts HTTP/1.0\r\nhost: alertmanager\r\n\r\n";
         stream.write_all(request.as_bytes()).ok()?;

@@ -1,10 +1,12 @@
 //! Sinks against receivers on the network: real TLS, real faults, a real Alertmanager.
 
+mod agent;
 mod alertmanager;
 mod certificates;
 mod ledger;
 mod receiver;
 mod webhook;
+mod witness;
 
 use std::{
     sync::Arc,

@@ -59,7 +59,10 @@ impl Receiver {
     }
 
     pub(crate) fn start_at(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind(address).expect("a listener");
+        Self::serve(TcpListener::bind(address).expect("a listener"), tls)
+    }
+
+    pub(crate) fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(State::default());
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -106,13 +109,16 @@ impl Receiver {
         self.state.requests.lock().expect("not poisoned").clone()
     }
 
-    /// The field `n` of every record of every array that came, in order.
-    pub(crate) fn received(&self) -> Vec<u64> {
+    /// Every record of every array that came, in order.
+    pub(crate) fn records(&self) -> Vec<Value> {
         let bodies =
             self.requests().into_iter().filter_map(|request| serde_json::from_slice(&request.body).ok());
-        bodies
-            .flat_map(|body: Vec<Value>| body.into_iter().filter_map(|record| record["n"].as_u64()))
-            .collect()
+        bodies.flat_map(|body: Vec<Value>| body).collect()
+    }
+
+    /// The field `n` of every record of every array that came, in order.
+    pub(crate) fn received(&self) -> Vec<u64> {
+        self.records().iter().filter_map(|record| record["n"].as_u64()).collect()
     }
 }
 

@@ -17,6 +17,7 @@ mod older;
 mod output;
 mod owner;
 mod reconcile;
+mod report;
 mod restart;
 mod scanner;
 mod socketless;

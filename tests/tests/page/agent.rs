@@ -8,9 +8,12 @@ use homeport_tests::{
     lab::{Family, Host},
     page::browser::{Browser, View},
     running::Running,
-    scene::scene,
+    scene::{Scene, scene},
     settings::Settings,
 };
+
+/// A sweep, a record, a checkpoint.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const URL: &str = "http://127.0.0.1:9646/";
 
@@ -66,6 +69,82 @@ fn a_violation_is_on_the_page_while_it_happens() {
         ensure!(complaints.is_empty(), "the browser complains: {complaints:#?}");
         Ok(())
     });
+}
+
+/// What the page knows is in the ledger: an agent that is started again has everything that the one before it had.
+#[test]
+fn the_next_agent_has_the_history_of_the_one_before_it_and_tells_of_its_receivers() {
+    // Nobody listens there: what is not delivered is told.
+    let dead = "[[sink]]\nname = \"siem\"\nkind = \"webhook\"\nurl = \"http://127.0.0.1:9/records\"\n";
+    let settings = Settings {
+        more: format!("[page]\nlisten = \"127.0.0.1:9646\"\n{dead}"),
+        interval_secs: 1,
+        ..Settings::default()
+    };
+    scene(&settings, |scene| {
+        let at = crate::sink_at(Host::Denied, Family::V4);
+        let _sink = scene.lab.listener(Host::Denied, "tcp-sink", at, "")?;
+        scene.lab.send(Host::Storage, &format!("tcp-push --to {at} --bytes 200000"))?;
+        // Recorded, which is more than being counted: it must not come from what is in memory of this run.
+        let before = eventually(PATIENCE, || Shown::read(scene, |shown| shown.violating >= 200_000))?;
+        ensure!(scene.agent.stop()?.success(), "a good end");
+        scene.agent.start_again(&scene.lab)?;
+        let after = eventually(PATIENCE, || Shown::read(scene, |shown| shown.violating >= 200_000))?;
+        ensure!(
+            after.violating < 2 * before.violating,
+            "counted once: {before:?}, after the restart {after:?}"
+        );
+        ensure!(
+            after.episode == before.episode && after.first_entry == before.first_entry,
+            "{before:?} {after:?}"
+        );
+        ensure!(after.since == before.since, "records begin with the ledger: {before:?} {after:?}");
+        ensure!(after.sealed > before.sealed, "the strip shows the latest checkpoint: {before:?} {after:?}");
+        ensure!(after.behind >= before.behind, "nothing was delivered: {before:?} {after:?}");
+        Ok(())
+    });
+}
+
+/// What the page says, for comparing.
+#[derive(Debug)]
+struct Shown {
+    episode: String,
+    first_entry: u64,
+    violating: u64,
+    since: i64,
+    sealed: u64,
+    behind: u64,
+}
+
+impl Shown {
+    fn read(scene: &Scene, enough: impl Fn(&Self) -> bool) -> anyhow::Result<Self> {
+        let ask = |path: &str| -> anyhow::Result<serde_json::Value> {
+            let url = format!("curl --silent --fail {URL}api/v1/{path}");
+            serde_json::from_str(&scene.lab.ask(Host::Storage, &url)?).context("JSON expected")
+        };
+        let (status, history, episodes) = (ask("status")?, ask("history?range=day")?, ask("episodes")?);
+        let rows = episodes["episodes"].as_array().context("episodes")?;
+        let row = rows.iter().find(|row| row["place"]["country"] == "CN").context("no episode yet")?;
+        let id = row["id"].as_str().context("an id")?;
+        let view = ask(&format!("episodes/{id}"))?;
+        let places = history["places"].as_array().context("places")?;
+        let china = places.iter().find(|place| place["country"] == "CN").context("no bytes yet")?;
+        let sinks = status["sinks"].as_array().context("sinks")?;
+        let sink = sinks.iter().find(|sink| sink["name"] == "siem").context("the sink is not shown")?;
+        ensure!(sink["state"] == "retrying" && sink["last_error"].is_string(), "{sink:#}");
+        let number =
+            |value: &serde_json::Value| value.as_u64().with_context(|| format!("{status:#} {view:#}"));
+        let shown = Self {
+            episode: id.to_owned(),
+            first_entry: number(&view["entries"]["first"])?,
+            violating: number(&china["violation"])?,
+            since: status["records_since"].as_i64().context("records_since")?,
+            sealed: number(&status["checkpoint"]["size"])?,
+            behind: number(&sink["lag_entries"])?,
+        };
+        ensure!(enough(&shown) && shown.behind > 0, "{shown:?}");
+        Ok(shown)
+    }
 }
 
 #[test]

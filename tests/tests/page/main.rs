@@ -5,6 +5,7 @@
 mod agent;
 mod browser;
 mod http;
+mod prometheus;
 
 use std::net::SocketAddr;
 

@@ -40,6 +40,7 @@ paths! {
             tcp::push("tcp", "", "--how io-uring-uncopied");
         tcp_uncopied, "client, MSG_ZEROCOPY", Process, "local", tcp::push("tcp", "", "--how uncopied");
         tcp_fast_open, "client, data in the SYN", Process, "local", tcp::fast_open();
+        tcp_options, "client, with IP options", Process, "local", tcp::push("tcp", "", "--options");
         tcp_tls, "client, encrypted by the kernel", Process, "local", tcp::encrypted();
         tcp_accepted, "accepted session", Process, "remote", tcp::serve("plain");
         tcp_prefork, "accepted by a worker", Process, "remote", tcp::serve("prefork");
@@ -62,6 +63,10 @@ paths! {
         udp_segmented, "cut by the kernel (UDP_SEGMENT)", Process, "local",
             udp::send("--size 12000 --count 20 --segment 1200");
         udp_fragmented, "longer than the link, fragmented", Process, "local", udp::send("--size 60000 --count 10");
+        udp_fragmented_options, "the same, with IP options", Process, "local",
+            udp::send("--size 60000 --count 10 --options");
+        udp_fragmented_route, "longer than the route, fragmented", Process, "local",
+            udp::send_on_narrow_route("--size 60000 --count 10");
         udp_multicast, "multicast", Process, "local", udp::to_groups(&[("239.1.2.3", None), ("ff05::77", None)], "");
         udp_multicast_looped, "multicast, with copies for ourselves", Process, "local",
             udp::to_groups(&[("239.1.2.4", None), ("ff05::78", None)], "--join");
@@ -97,11 +102,14 @@ paths! {
     "Tunnels made on the host": {
         tunnel_vxlan, "VXLAN", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::VXLAN);
         tunnel_geneve, "Geneve", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::GENEVE);
+        tunnel_vxlan6, "VXLAN over IPv6", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::VXLAN6);
         tunnel_gre, "GRE", Kernel("gre"), "unknown", tunnel::through(&tunnel::GRE);
+        tunnel_ip6gre, "GRE over IPv6", Kernel("gre"), "unknown", tunnel::through(&tunnel::IP6GRE);
         tunnel_ipip, "IPIP", Kernel("ipip"), "unknown", tunnel::through(&tunnel::IPIP);
         tunnel_sit, "6in4", Kernel("ip6-tunnel"), "unknown", tunnel::through(&tunnel::SIT);
         tunnel_ip6tnl, "IPv6 in IPv6", Kernel("ip6-tunnel"), "unknown", tunnel::through(&tunnel::IP6TNL);
         tunnel_wireguard, "WireGuard", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::WIREGUARD);
+        tunnel_process, "VPN of a process (tun)", Process, "local", tunnel::of_a_process();
         tunnel_ipsec, "IPsec (ESP)", Process, "local", tunnel::encrypted();
     }
     "Servers inside the kernel": {

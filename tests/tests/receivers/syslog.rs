@@ -142,7 +142,6 @@ fn tls(directory: &Path, sender: Option<&str>) -> (Input, TlsSettings) {
 }
 
 #[tokio::test]
-#[ignore = "open: does not end with rsyslog's gtls driver; why is not known yet"]
 async fn rsyslog_understands_every_shape_of_record_over_tls_from_whom_it_knows() {
     for sender in [None, Some("storage-1.example.org")] {
         let directory = TempDir::new().expect("a directory");

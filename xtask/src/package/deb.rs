@@ -17,7 +17,8 @@ const PLACES: tree::Places = tree::Places { zsh: "usr/share/zsh/vendor-completio
 /// Runs on the host where it is installed.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
-pub(super) fn make(about: &About, binary: &Path, out: &Path) -> Result<PathBuf> {
+/// `quick`: large, for a test that is over in a minute.
+pub(super) fn make(about: &About, binary: &Path, out: &Path, quick: bool) -> Result<PathBuf> {
     let root = out.join("deb");
     tree::lay_out(&root, binary, &PLACES)?;
     let architecture = tool::output(Command::new("dpkg").arg("--print-architecture"))?;
@@ -36,7 +37,11 @@ pub(super) fn make(about: &About, binary: &Path, out: &Path) -> Result<PathBuf> 
     fs::write(meta.join("control"), control(about, architecture, &dependencies(out, &root)?, kib(&root)?))?;
     let package = out.join(format!("homeport_{}_{architecture}.deb", about.version));
     // Files belong to root whoever builds.
-    tool::run(Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&root).arg(&package))?;
+    let mut build = Command::new("dpkg-deb");
+    if quick {
+        build.arg("-Znone");
+    }
+    tool::run(build.args(["--root-owner-group", "--build"]).arg(&root).arg(&package))?;
     Ok(package)
 }
 

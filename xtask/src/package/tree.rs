@@ -20,6 +20,7 @@ pub(super) struct Places {
 /// Files from the repository: from, to.
 const FILES: &[(&str, &str)] = &[
     ("agent/deploy/systemd/homeport.service", "usr/lib/systemd/system/homeport.service"),
+    ("agent/deploy/systemd/homeport.sysusers", "usr/lib/sysusers.d/homeport.conf"),
     ("agent/deploy/homeport.toml", "etc/homeport/homeport.toml"),
     ("NOTICE", "usr/share/doc/homeport/NOTICE"),
     ("README.md", "usr/share/doc/homeport/README.md"),
@@ -33,6 +34,8 @@ const DIRECTORIES: &[(&str, &str)] = &[
     ("agent/deploy/alertmanager", "usr/share/doc/homeport/examples/alertmanager"),
     ("agent/deploy/grafana", "usr/share/doc/homeport/examples/grafana"),
     ("agent/deploy/opentelemetry", "usr/share/doc/homeport/examples/opentelemetry"),
+    ("agent/deploy/container", "usr/share/doc/homeport/examples/container"),
+    ("agent/deploy/kubernetes", "usr/share/doc/homeport/examples/kubernetes"),
 ];
 
 /// Lays the tree out below `root`, which is made anew.

@@ -55,7 +55,7 @@ impl Archive {
     }
 
     fn apt(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = apt(program);
         let directory = self.directory.display();
         for option in [
             format!("Dir::Etc::sourcelist={directory}/sources.list"),
@@ -75,12 +75,37 @@ impl Archive {
     }
 }
 
-/// Fetches a package from the sources of this machine, as it is configured.
-pub(crate) fn download_here(package: &str, directory: &Path) -> Result<PathBuf> {
-    let mut command = Command::new("apt-get");
-    command.args(["-o", "APT::Sandbox::User=", "--quiet", "download", package]);
-    let mut files = download(&mut command, directory)?;
-    files.pop().with_context(|| format!("apt-get brought no file for {package}"))
+/// Fetches packages from the sources of this machine, as it is configured.
+pub(crate) fn download_here(packages: &[String], directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut command = apt("apt-get");
+    command.args(["-o", "APT::Sandbox::User=", "--quiet", "download"]).args(packages);
+    download(&mut command, directory)
+}
+
+/// What apt would install for `package`: itself, and what it needs that is not here.
+pub(crate) fn would_install(package: &str) -> Result<Vec<String>> {
+    let update = || tool::run(apt("apt-get").args(["--quiet", "--error-on=any", "update"]));
+    // Only root may; others have the lists that are there.
+    if tool::is_root()? {
+        update()?;
+    }
+    let plan = tool::output(apt("apt-get").env("LC_ALL", "C").args([
+        "install",
+        "--simulate",
+        "--quiet",
+        "--no-install-recommends",
+        package,
+    ]))?;
+    // Lines such as "Inst NAME (VERSION ...)".
+    let names = plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
+    Ok(names.map(str::to_owned).collect())
+}
+
+/// A mirror that does not answer must not hold up everything else.
+fn apt(program: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--signal=INT", "240", program]);
+    command
 }
 
 fn download(command: &mut Command, directory: &Path) -> Result<Vec<PathBuf>> {

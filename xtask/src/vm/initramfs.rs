@@ -86,7 +86,8 @@ pub(crate) fn busybox(vm: &Path) -> Result<PathBuf> {
         return Ok(path);
     }
     fs::create_dir_all(vm)?;
-    let package = archive::download_here("busybox-static", vm)?;
-    archive::unpack(&package, &root, &[])?;
+    for package in archive::download_here(&["busybox-static".to_owned()], vm)? {
+        archive::unpack(&package, &root, &[])?;
+    }
     program(&root).context("package busybox-static has no busybox")
 }

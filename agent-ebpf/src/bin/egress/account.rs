@@ -17,7 +17,7 @@ use homeport_ebpf::{
 use crate::{
     asides,
     kernel::{self, add, load},
-    maps::{self, FREE, INDEX, KNOWN, LIVE, MTUS, SEES_ANSWERS6, SLOTS},
+    maps::{self, FREE, INDEX, KNOWN, LIVE, MTUS, SEES_ANSWERS6, SLOTS, TURNS},
     packet::Packet,
     tell,
 };
@@ -44,11 +44,15 @@ pub(crate) fn account(skb: *mut __sk_buff) {
         tell::lose(LOSS_UNPARSED, unsafe { (*skb).len } as u64);
         return;
     };
-    if packet.may_fragment
-        && let Some(mtu) = MTUS.get_ptr(ifindex)
-    {
-        // SAFETY: checked by the lookup.
-        packet.fragment(unsafe { *mtu } as u64);
+    if packet.may_fragment {
+        let mut mtu = kernel::route_mtu(skb, packet.is_ipv6);
+        if mtu == 0
+            && let Some(of_interface) = MTUS.get_ptr(ifindex)
+        {
+            // SAFETY: checked by the lookup.
+            mtu = unsafe { *of_interface };
+        }
+        packet.fragment(mtu as u64);
     }
     if !state.is_null() {
         // SAFETY: checked above; one aligned load, so slot and generation belong together.
@@ -72,18 +76,46 @@ fn count_known(skb: *mut __sk_buff, state: *mut SocketState) -> bool {
     let generation = generation_of(reference);
     // Two copies of what follows, one per protocol: joined, they would pass everything through the stack.
     if let Some(packet) = Packet::read_plain_ipv4(skb) {
-        serves(slot, generation, &packet) && {
+        if serves(slot, generation, &packet) {
             count(slot, slot_of(reference), &packet);
-            true
+            return true;
         }
+        count_turned(skb, state, slot, &packet)
     } else if let Some(packet) = Packet::read_plain_ipv6(skb) {
-        serves(slot, generation, &packet) && {
+        if serves(slot, generation, &packet) {
             count(slot, slot_of(reference), &packet);
-            true
+            return true;
         }
+        count_turned(skb, state, slot, &packet)
     } else {
         false
     }
+}
+
+/// The socket turns from `old` to a destination that it had before. False: not counted, the index knows more.
+#[inline(always)]
+fn count_turned(skb: *mut __sk_buff, state: *mut SocketState, old: *mut Slot, packet: &Packet) -> bool {
+    // A slot that the index does not know yet must become known before the socket leaves it: not here.
+    // SAFETY: the caller checked both.
+    if unsafe { (*state).many == 0 || (*old).hot.indexed == 0 } {
+        return false;
+    }
+    // SAFETY: `skb` is the context.
+    let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
+    let Some(turn) = TURNS.get_ptr(turn(cookie, packet.remote, packet.remote_port)) else { return false };
+    // SAFETY: checked by the lookup; one aligned load.
+    let reference = unsafe { load(turn) };
+    let Some(slot) = SLOTS.get_ptr_mut(slot_of(reference)) else { return false };
+    // The slot was taken for one socket and process, and as long as its generation lasts it is theirs.
+    // SAFETY: both from checked lookups.
+    let own = unsafe { (*slot).cold.cookie == cookie && (*slot).hot.taken_for == (*state).owner.pid };
+    if !own || !serves(slot, generation_of(reference), packet) {
+        return false;
+    }
+    // SAFETY: checked by the caller; one aligned store.
+    unsafe { (*state).slot_ref = reference };
+    count(slot, slot_of(reference), packet);
+    true
 }
 
 /// The slot is still the one that was referred to, and for this destination. Comparing with the slot itself, not
@@ -180,6 +212,10 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
             if !state.is_null() {
                 // SAFETY: checked above; one aligned store.
                 unsafe { (*state).slot_ref = reference };
+                if let Some(turn) = TURNS.get_ptr_mut(turn(cookie, packet.remote, packet.remote_port)) {
+                    // SAFETY: checked by the lookup; one aligned store.
+                    unsafe { turn.write_volatile(reference) };
+                }
             }
             count(slot, slot_of(reference), packet);
             return;

@@ -7,7 +7,7 @@ use aya_ebpf::{
     cty::c_void,
     helpers::generated::{
         bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
-        bpf_get_current_uid_gid, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
+        bpf_get_current_uid_gid, bpf_jiffies64, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
     },
     programs::SockAddrContext,
 };
@@ -90,6 +90,35 @@ pub(crate) fn inner_headers(skb: *mut __sk_buff, is_tcp: bool) -> Option<u64> {
     let length = if is_tcp { u64::from(peek::<u8>(transport, TCP_DATA_OFFSET) >> 4) * 4 } else { UDP_HEADER };
     let headers = (transport + length).wrapping_sub(data);
     if headers < MAX_HEADERS { Some(headers) } else { None }
+}
+
+/// How long a packet may be on its route, where that was configured, or told by routers on the way. Zero: as long as the
+/// interface takes.
+#[inline(always)]
+pub(crate) fn route_mtu(skb: *mut __sk_buff, is_ipv6: bool) -> u32 {
+    /// Whether the packet holds a reference to the route.
+    const ROUTE_BITS: u64 = 1;
+    const METRICS_BITS: u64 = 3;
+    /// RTAX_MTU is 2, and the numbers begin with 1.
+    const MTU_AT: u32 = 4;
+    if offset!(skb_route) == 0 || offset!(route_metrics) == 0 {
+        return 0;
+    }
+    let buffer: u64 = peek((&raw const skb) as u64, 0);
+    let route = peek::<u64>(buffer, offset!(skb_route)) & !ROUTE_BITS;
+    if route == 0 {
+        return 0;
+    }
+    if !is_ipv6 && offset!(route_learned) != 0 {
+        let learned = peek::<u32>(route, offset!(route_learned)) >> 1;
+        // SAFETY: no arguments.
+        let now = unsafe { bpf_jiffies64() };
+        if learned != 0 && peek::<u64>(route, offset!(route_expires)) > now {
+            return learned;
+        }
+    }
+    let metrics = peek::<u64>(route, offset!(route_metrics)) & !METRICS_BITS;
+    peek(metrics, MTU_AT)
 }
 
 /// The packet leaves through a device that puts it into another packet.

@@ -36,6 +36,11 @@ pub(crate) static FREE: Stack<u32> = Stack::with_max_entries(131_072, 0);
 #[map]
 pub(crate) static INDEX: HashMap<IndexKey, u64> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 
+/// Where sockets with many destinations found their slots: a cache in front of `INDEX`, direct-mapped, see
+/// `homeport_ebpf::slot::turn`. Each entry is one word, so that no two processors can leave half of one there.
+#[map]
+pub(crate) static TURNS: Array<u64> = Array::with_max_entries(1 << layout::TURNS_BITS, 0);
+
 /// Destinations that every policy approves, with the generation of that judgement. A cache, hence LRU:
 /// an entry that falls out costs one needless event.
 #[map]

@@ -356,14 +356,16 @@ impl Packet {
         }
     }
 
-    /// Adds what fragmentation will add: every fragment repeats the network header.
+    /// Adds what fragmentation will add: every fragment repeats the network header, with its options and extensions.
     #[inline(always)]
     pub(crate) fn fragment(&mut self, mtu: u64) {
-        let (header, overhead) = if self.is_ipv6 { (IPV6_HEADER as u64, 8) } else { (IPV4_HEADER as u64, 0) };
-        if self.wire_bytes <= mtu || mtu < 576 {
+        let header = (self.l4_at - self.l3_at) as u64;
+        let overhead = if self.is_ipv6 { 8 } else { 0 };
+        if self.wire_bytes <= mtu || mtu < 68 {
             return;
         }
-        let room = (mtu - header - overhead) & !7;
+        // Never zero, or the compiler calls a panic, which the verifier refuses; the kernel sends no such fragments.
+        let room = (mtu.saturating_sub(header + overhead) & !7).max(8);
         let fragments = (self.wire_bytes - header).div_ceil(room);
         self.wire_bytes += (fragments - 1) * header + fragments * overhead;
         self.packets = fragments;

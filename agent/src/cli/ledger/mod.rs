@@ -5,6 +5,7 @@ mod check_proof;
 mod cosign;
 mod export;
 mod key;
+pub(super) mod progress;
 mod prove;
 mod show;
 mod verify;
@@ -67,7 +68,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
 
 /// By which key a ledger has to be signed.
 #[derive(Debug, clap::Args)]
-struct KeyArgs {
+pub(super) struct KeyArgs {
     /// Public key (verifier key) by which it has to be signed
     #[arg(long, value_name = "VKEY")]
     key: Vec<String>,
@@ -77,7 +78,7 @@ struct KeyArgs {
 }
 
 impl KeyArgs {
-    fn keys(&self) -> Result<Vec<Key>, Failure> {
+    pub(super) fn keys(&self) -> Result<Vec<Key>, Failure> {
         let mut texts = self.key.clone();
         if let Some(path) = &self.key_file {
             let text = read(path)?;
@@ -92,7 +93,7 @@ impl KeyArgs {
 }
 
 /// A witness policy (C2SP tlog-policy).
-fn policy(path: &Path) -> Result<Policy, Failure> {
+pub(super) fn policy(path: &Path) -> Result<Policy, Failure> {
     Policy::parse(&read(path)?).map_err(|fault| unusable(anyhow!("{}: {fault}", path.display())))
 }
 
@@ -100,12 +101,12 @@ fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).with_context(|| path.display().to_string()).map_err(unusable)
 }
 
-fn unusable(error: anyhow::Error) -> Failure {
+pub(super) fn unusable(error: anyhow::Error) -> Failure {
     Failure::new(Exit::Unusable, error)
 }
 
 /// Opens a directory that something is to be read from.
-fn open(directory: &Path) -> Result<Reader, Failure> {
+pub(super) fn open(directory: &Path) -> Result<Reader, Failure> {
     Reader::open(directory).map_err(|error| unusable(error.into()))
 }
 

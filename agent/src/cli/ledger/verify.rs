@@ -1,21 +1,14 @@
 //! `homeport ledger verify`
 
-use std::{
-    io::{self, IsTerminal as _, Write as _},
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::path::PathBuf;
 
-use super::{KeyArgs, open, policy};
+use super::{KeyArgs, open, policy, progress::Progress};
 use crate::{
     cli::table,
     clock::WallTime,
     exit::{Exit, Failure},
     ledger::audit::{Options, Report, Weight, verify, verify::DEFAULT_PROBLEMS},
 };
-
-/// How often a terminal is told how far it has come.
-const TELL_EVERY: Duration = Duration::from_millis(200);
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -114,38 +107,12 @@ fn print(report: &Report) {
     if report.declared_missing > 0 {
         line("missing", &format!("{} records, as the ledger itself says", report.declared_missing));
     }
+    if report.repeated > 0 {
+        line("repeated", &format!("{} records, unchanged: written again after a crash", report.repeated));
+    }
     match report.wrong {
         0 => line("result", "VERIFIED"),
         1 => line("result", "NOT VERIFIED: 1 thing is wrong"),
         wrong => line("result", &format!("NOT VERIFIED: {wrong} things are wrong")),
-    }
-}
-
-/// One line on a terminal, rewritten.
-struct Progress {
-    shown: bool,
-    told: Instant,
-    wrote: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { shown: io::stderr().is_terminal(), told: Instant::now(), wrote: false }
-    }
-
-    fn tell(&mut self, done: u64, of: u64) {
-        if self.shown && self.told.elapsed() >= TELL_EVERY {
-            self.told = Instant::now();
-            self.wrote = true;
-            let percent = u128::from(done) * 100 / u128::from(of.max(1));
-            // Nobody minds when a terminal is gone.
-            let _ = write!(io::stderr(), "\r\x1b[K{percent} %  {done} of {of} entries");
-        }
-    }
-
-    fn end(&self) {
-        if self.wrote {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
     }
 }

@@ -1,14 +1,29 @@
 //! What the records say of themselves: their numbers have no hole that nobody explains, and their times go forward.
 //!
 //! Signatures and trees prove that nothing was changed later. This is about what was never written.
+//!
+//! Numbers are given when records are made, and what the writer has to say itself may overtake records that are on
+//! their way to it: a number may come a little late. After a crash in the wrong moment records are written again,
+//! unchanged, because nobody can know whether they were durable: a number may come again *with the same record*. Both
+//! are counted and neither is wrong. Another record under a number that was there before is.
+
+use std::collections::{HashMap, VecDeque};
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
 
 /// Records are stamped when they are made and may be written a moment later than others: times may go back by this
 /// much, in milliseconds, without anybody having moved the clock.
 const TIME_SLACK_MS: i64 = 2_000;
+
+/// Latest records that a repeated number is compared with: more than an agent has on its way at once, which is 16 MiB of
+/// records at most.
+const RECENT: usize = 1 << 16;
+
+/// A number below the first one that could be read, but not by more than this, may be of a record that came late.
+const LATE: u64 = 1_024;
 
 /// Holes and steps of the clock that are remembered until something explains them.
 const MAX_OPEN: usize = 10_000;
@@ -20,6 +35,8 @@ pub(super) struct Facts {
     logged: Option<i64>,
     event: Option<Event>,
     fault: Option<String>,
+    /// Tells whether another record is the same one.
+    digest: [u8; 16],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +106,9 @@ impl Facts {
             "retention" => Some(Event::Retention { minimum_index: extra.first_kept? }),
             _ => None,
         });
-        Self { sequence: Some(sequence), logged: logged_time, event, fault: None }
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&Sha256::digest(entry)[..16]);
+        Self { sequence: Some(sequence), logged: logged_time, event, fault: None, digest }
     }
 }
 
@@ -113,7 +132,11 @@ struct Back {
 /// Reads the records in order.
 #[derive(Debug, Default)]
 pub(super) struct Content {
-    before: Option<(u64, u64)>,
+    /// The highest number so far.
+    highest: Option<u64>,
+    /// The first one after what could not be read.
+    floor: u64,
+    recent: Recent,
     latest: Option<(u64, i64)>,
     holes: Vec<Hole>,
     gaps: Vec<(u64, u64, u64)>,
@@ -125,7 +148,9 @@ pub(super) struct Content {
     pub(super) times: Option<(i64, i64)>,
     /// Numbers of the first and the last record.
     pub(super) sequences: Option<(u64, u64)>,
-    /// Records that the gaps say are missing.
+    /// Records that are there once more, unchanged.
+    pub(super) repeated: u64,
+    /// Records that gaps say are missing.
     pub(super) declared_missing: u64,
 }
 
@@ -144,14 +169,14 @@ impl Content {
             self.time(entry, time, &facts.event);
         }
         if let Some(sequence) = facts.sequence {
-            self.sequence(entry, sequence, problem);
+            self.sequence(entry, sequence, facts.digest, problem);
         }
     }
 
     /// Entries from here to `entry` could not be read: what follows cannot be compared with what was before.
     pub(super) fn forget(&mut self, entry: u64) {
-        if self.before.is_some_and(|(before, _)| before < entry) {
-            self.before = None;
+        if self.recent.last_entry.is_some_and(|last| last < entry) {
+            self.highest = None;
         }
     }
 
@@ -199,23 +224,53 @@ impl Content {
         }
     }
 
-    fn sequence(&mut self, entry: u64, sequence: u64, problem: &mut impl FnMut(Problem)) {
+    fn sequence(&mut self, entry: u64, sequence: u64, digest: [u8; 16], problem: &mut impl FnMut(Problem)) {
         let (first, last) = self.sequences.unwrap_or((sequence, sequence));
         self.sequences = Some((first.min(sequence), last.max(sequence)));
-        if let Some((before_entry, before)) = self.before {
-            if sequence <= before {
-                problem(
-                    Problem::wrong(format!("the record's number is not above that of entry {before_entry}"))
-                        .entry(entry)
-                        .values(before.saturating_add(1), sequence),
-                );
-            } else if sequence - before > 1 {
-                self.open(|content| {
-                    content.holes.push(Hole { entry, first: before + 1, last: sequence - 1 })
-                });
+        match (self.highest, self.recent.get(sequence)) {
+            (_, Some((_, known))) if known == digest => self.repeated += 1,
+            (_, Some((other, _))) => problem(
+                Problem::wrong(format!("entry {other} is another record with the same number"))
+                    .entry(entry)
+                    .values(format!("a number above {}", self.highest.unwrap_or(sequence)), sequence),
+            ),
+            (Some(highest), None) if sequence > highest => {
+                if sequence - highest > 1 {
+                    self.open(|content| {
+                        content.holes.push(Hole { entry, first: highest + 1, last: sequence - 1 })
+                    });
+                }
+                self.highest = Some(sequence);
+            }
+            (Some(highest), None) => {
+                if !self.came_late(sequence) {
+                    problem(
+                        Problem::wrong("the record's number is far below those before it")
+                            .entry(entry)
+                            .values(format!("a number above {highest}"), sequence),
+                    );
+                }
+            }
+            (None, None) => {
+                self.highest = Some(sequence);
+                self.floor = sequence;
             }
         }
-        self.before = Some((entry, sequence));
+        self.recent.put(entry, sequence, digest);
+    }
+
+    /// Whether it was missing up to now, and is no more.
+    fn came_late(&mut self, sequence: u64) -> bool {
+        let Some(at) = self.holes.iter().rposition(|hole| (hole.first..=hole.last).contains(&sequence))
+        else {
+            return sequence < self.floor && self.floor - sequence <= LATE;
+        };
+        let hole = self.holes.remove(at);
+        let parts = [Hole { last: sequence - 1, ..hole }, Hole { first: sequence + 1, ..hole }];
+        for part in parts.into_iter().filter(|part| part.first <= part.last).rev() {
+            self.holes.insert(at, part);
+        }
+        true
     }
 
     fn open(&mut self, push: impl FnOnce(&mut Self)) {
@@ -256,6 +311,35 @@ impl Content {
         }
         if self.more_open > 0 {
             problem(Problem::wrong(format!("{} more holes and steps of the clock", self.more_open)));
+        }
+    }
+}
+
+/// The latest records by their numbers.
+#[derive(Debug, Default)]
+struct Recent {
+    order: VecDeque<u64>,
+    records: HashMap<u64, (u64, [u8; 16])>,
+    last_entry: Option<u64>,
+}
+
+impl Recent {
+    /// The entry with this number, and what it says.
+    fn get(&self, sequence: u64) -> Option<(u64, [u8; 16])> {
+        self.records.get(&sequence).copied()
+    }
+
+    fn put(&mut self, entry: u64, sequence: u64, digest: [u8; 16]) {
+        self.last_entry = Some(entry);
+        if self.records.contains_key(&sequence) {
+            return;
+        }
+        self.records.insert(sequence, (entry, digest));
+        self.order.push_back(sequence);
+        if self.order.len() > RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.records.remove(&oldest);
         }
     }
 }
@@ -317,11 +401,29 @@ mod tests {
     }
 
     #[test]
-    fn numbers_do_not_repeat() {
+    fn the_same_record_may_come_again_and_another_may_not_have_its_number() {
+        let (mut content, mut problems) = (Content::default(), Vec::new());
+        let records = [1, 2, 3, 2, 3, 4].map(|number| record(number, 0, ""));
+        for (entry, record) in records.iter().enumerate() {
+            content.next(entry as u64, Facts::of(record.as_bytes()), &mut |found| problems.push(found));
+        }
+        content.finish(false, &mut |found| problems.push(found));
+        assert_eq!((problems.len(), content.repeated), (0, 2));
         check(
-            &[record(1, 0, ""), record(1, 0, ""), record(2, 0, "")],
-            &["entry 1: the record's number is not above"],
+            &[record(1, 0, ""), record(2, 0, ""), record(1, 0, ",\"kind\":\"transfer\""), record(3, 0, "")],
+            &["entry 2: entry 0 is another record with the same number"],
         );
+    }
+
+    #[test]
+    fn a_number_may_be_overtaken_but_not_skipped() {
+        let in_order =
+            |numbers: &[u64]| numbers.iter().map(|number| record(*number, 0, "")).collect::<Vec<_>>();
+        check(&in_order(&[1, 2, 6, 4, 3, 5, 7]), &[]);
+        check(&in_order(&[1, 2, 6, 4, 7]), &["1 records are missing", "1 records are missing"]);
+        // What was before the first one that is kept.
+        check(&in_order(&[2_001, 2_000, 2_002]), &[]);
+        check(&in_order(&[2_001, 2_002, 1]), &["entry 2: the record's number is far below"]);
     }
 
     #[test]

@@ -40,7 +40,7 @@ mod walk;
 
 #[cfg(test)]
 #[expect(unreachable_pub, reason = "homeport-tests includes the file and shows it to its campaigns")]
-pub(super) mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 

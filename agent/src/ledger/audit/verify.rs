@@ -69,6 +69,8 @@ pub struct Report {
     pub sequences: Option<(u64, u64)>,
     /// Records that the ledger itself says are missing.
     pub declared_missing: u64,
+    /// Records that were written again, unchanged, after a crash.
+    pub repeated: u64,
     /// Up to which size witnesses have seen it, with who and when (seconds since 1970).
     pub witnessed: Option<Witnessed>,
     /// How many things are wrong.
@@ -241,6 +243,7 @@ fn tree<'b>(
     report.tiles = extent.tiles;
     report.sequences = content.sequences;
     report.declared_missing = content.declared_missing;
+    report.repeated = content.repeated;
     if let Some((from, to)) = content.times {
         (report.from, report.to) = (Some(time(from)), Some(time(to)));
     }

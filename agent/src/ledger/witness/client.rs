@@ -72,6 +72,12 @@ pub enum OfferError {
         /// Why.
         source: io::Error,
     },
+    /// There is no way to it.
+    #[error("TLS cannot be set up: {reason}")]
+    Tls {
+        /// Why.
+        reason: String,
+    },
     /// It does not answer.
     #[error("{url} does not answer: {reason}")]
     Unreachable {
@@ -127,9 +133,18 @@ impl Client {
     ///
     /// When TLS cannot be set up.
     pub fn new() -> Result<Self, OfferError> {
-        let failed = |reason: String| OfferError::Unreachable { url: "https".to_owned(), reason };
+        Self::trusting(None)
+    }
+
+    /// A client that trusts the authorities in this file alone; the host's, if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be used.
+    pub fn trusting(ca_file: Option<&Path>) -> Result<Self, OfferError> {
+        let failed = |reason: String| OfferError::Tls { reason };
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client().map_err(|error| failed(error.to_string()))?)
+            .tls_backend_preconfigured(tls::client(ca_file).map_err(failed)?)
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -144,18 +159,31 @@ impl Client {
     ///
     /// When the witness has not signed; [`OfferError::is_alarm`] says whether that is about the ledger.
     pub async fn offer(&self, directory: &Path, witness: &Witness) -> Result<Cosigned, OfferError> {
-        let checkpoint = own_checkpoint(directory)?;
-        let mut old = remembered(directory, witness).map_or(0, |head| head.size);
+        self.offer_this(directory, witness, &own_checkpoint(directory)?).await
+    }
+
+    /// The same with a checkpoint that was read before, so that several witnesses sign the same one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::offer`].
+    pub async fn offer_this(
+        &self,
+        directory: &Path,
+        witness: &Witness,
+        checkpoint: &Checkpoint,
+    ) -> Result<Cosigned, OfferError> {
+        let mut old = remembered(directory, witness, &checkpoint.origin).map_or(0, |head| head.size);
         // A second try with the size that the witness names; a third would be a race with another sender.
         for _ in 0..3 {
             if old > checkpoint.size {
                 return Err(OfferError::Rollback { theirs: old, ours: checkpoint.size });
             }
             let request =
-                Request { old, proof: proof(directory, old, &checkpoint)?, checkpoint: checkpoint.clone() };
+                Request { old, proof: proof(directory, old, checkpoint)?, checkpoint: checkpoint.clone() };
             let (status, text) = self.post(witness, request.to_text()).await?;
             match status {
-                StatusCode::OK => return keep(directory, witness, &checkpoint, &text),
+                StatusCode::OK => return keep(directory, witness, checkpoint, &text),
                 StatusCode::CONFLICT => match decimal(text.trim_end()) {
                     Some(size) if size == old => return Err(OfferError::SplitView { size }),
                     Some(size) => old = size,
@@ -192,12 +220,12 @@ impl Client {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok((response.status(), String::from_utf8_lossy(&bytes).into_owned()))
+        Ok((response.status(), String::from_utf8_lossy(&bytes).trim_end().to_owned()))
     }
 }
 
 /// The checkpoint, if it is by the ledger's own key.
-fn own_checkpoint(directory: &Path) -> Result<Checkpoint, OfferError> {
+pub(super) fn own_checkpoint(directory: &Path) -> Result<Checkpoint, OfferError> {
     let reader = Reader::open(directory)?;
     let key = reader.file(PUBLIC_KEY, MAX_NOTE_BYTES as u64)?;
     let key = Key::parse(&String::from_utf8_lossy(&key)).map_err(|_| OfferError::NotOurs)?;
@@ -225,10 +253,10 @@ fn proof(
     Ok(proof)
 }
 
-/// What this witness signed last, as far as we know.
-fn remembered(directory: &Path, witness: &Witness) -> Option<Checkpoint> {
+/// What this witness signed last of this ledger, as far as we know: one begun anew has another origin.
+fn remembered(directory: &Path, witness: &Witness, origin: &str) -> Option<Checkpoint> {
     let head = Checkpoint::parse(&fs::read(path(directory, witness)).ok()?).ok()?;
-    matches!(head.by(&witness.key), Signed::Valid(_)).then_some(head)
+    (head.origin == origin && matches!(head.by(&witness.key), Signed::Valid(_))).then_some(head)
 }
 
 fn path(directory: &Path, witness: &Witness) -> PathBuf {

@@ -9,6 +9,7 @@
 //! | `memory` | what a witness remembers, durable before it signs |
 //! | `server` | `homeport witness` |
 //! | `client` | offers a ledger's checkpoint, and keeps the signatures beside it |
+//! | `watch` | the witnesses of a running agent |
 //! | `tls` | HTTPS without OpenSSL |
 
 pub mod client;
@@ -16,6 +17,7 @@ pub mod memory;
 pub mod protocol;
 pub mod server;
 mod tls;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;

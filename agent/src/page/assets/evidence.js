@@ -12,7 +12,9 @@ const part = (title, ...content) => h("article", { class: "card" }, h("h3", null
 const sinks = (rows) => part("Receivers", rows.length ? table("Receivers", ["Receiver", "State", "Behind"], rows.map((row) => h("tr", { class: row.state === "ok" ? null : "off" },
   h("th", { scope: "row" }, row.name, h("span", { class: "minor" }, row.kind)),
   h("td", null, row.state, row.last_error ? h("span", { class: "minor" }, row.last_error) : ""),
-  h("td", null, row.lag_entries ? `${plural(row.lag_entries, "record")}${row.lag_seconds ? `, ${duration(row.lag_seconds * 1000)}` : ""}` : "nothing")))) : h("p", { class: "none" }, "None."));
+  h("td", null, row.lag_entries ? `${plural(row.lag_entries, "record")}${row.lag_seconds ? `, ${duration(row.lag_seconds * 1000)}` : ""}` : "nothing",
+    row.refused ? h("span", { class: "minor" }, `${plural(row.refused, "record")} refused, kept on this host`) : "",
+    row.skipped ? h("span", { class: "minor" }, `${plural(row.skipped, "record")} removed before delivery`) : "")))) : h("p", { class: "none" }, "None."));
 
 const databases = (coverage) => part("Databases", table("Databases", ["Database", "Built", "Age"], (coverage?.databases ?? []).map((row) => h("tr", null,
   h("th", { scope: "row" }, row.name, h("span", { class: "minor" }, row.kind, " ", h("code", { title: row.sha256 }, row.sha256.slice(0, 12)))),
@@ -22,10 +24,15 @@ const programs = (coverage) => part("Programs in the kernel", table("Programs in
   h("th", { scope: "row" }, h("code", null, row.program), h("span", { class: "minor" }, row.purpose)),
   h("td", null, row.state, row.reason ? h("span", { class: "minor" }, row.reason) : ""), h("td", null, row.place ?? "\u2013")))));
 
+const left = (row) => {
+  const days = Math.ceil((Date.parse(row.expires) - Date.now()) / 86400000);
+  return days > 0 && days < 3650 ? h("span", { class: "minor" }, `in ${plural(days, "day")}`) : "";
+};
+
 const exceptions = (rows) => (rows.length ? part("Exceptions", table("Exceptions", ["Exception", "Used", "Ends"], rows.map((row) => h("tr", { class: ["exceeded", "expired", "near-limit"].includes(row.state) ? "off" : null },
   h("th", { scope: "row" }, row.id, h("span", { class: "minor" }, `${row.reason}; approved by ${row.approver}${row.ticket ? `, ${row.ticket}` : ""}`)),
   h("td", null, bytes(row.used_bytes), row.max_bytes ? ` of ${bytes(row.max_bytes)}` : "", row.state === "active" ? "" : h("span", { class: "minor" }, row.state)),
-  h("td", null, row.expires.slice(0, 10)))))) : "");
+  h("td", null, row.expires.slice(0, 10), left(row)))))) : "");
 
 const host = (status) => {
   const { coverage } = status;

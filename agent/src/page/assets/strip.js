@@ -88,7 +88,8 @@ export const showStrip = (status) => {
     fact("Policy hash", h("code", { title: status.policy_hash }, status.policy_hash.slice(0, 12))),
     fact("Mode", status.mode === "observe" ? "Observe and alert" : status.mode, h("span", { class: "minor" }, "nothing is blocked")),
     fact("Sent since start", bytes(status.totals.wire_bytes), h("span", { class: "minor" }, `${duration(Date.parse(status.time) - Date.parse(status.started))}, ${plural(status.totals.packets, "packet")}`)),
-    fact("Last signed checkpoint", checkpoint ? timeElement(checkpoint.time) : "none", h("span", { class: "minor" }, checkpoint ? `${plural(checkpoint.size, "entry", "entries")} sealed` : "records of this run are not sealed")),
+    fact("Last signed checkpoint", checkpoint ? timeElement(checkpoint.time) : "none", h("span", { class: "minor" }, checkpoint ? `${plural(checkpoint.size, "entry", "entries")} sealed${checkpoint.unsigned ? `, ${count(checkpoint.unsigned)} not yet` : ""}` : "records of this run are not sealed"),
+      checkpoint?.fault ? h("span", { class: "minor" }, checkpoint.fault) : ""),
     status.records_missed ? fact("Records this page missed", count(status.records_missed)) : "",
   );
 };

@@ -30,6 +30,7 @@ impl Copy {
         let (finished, done) = channel();
         let lost = Arc::clone(&lost_batches);
         std::thread::Builder::new().name("records-copy".to_owned()).spawn(move || {
+            crate::confine::thread();
             let mut stdout = io::stdout();
             for lines in inbox {
                 if stdout.write_all(&lines).and_then(|()| stdout.flush()).is_err() {

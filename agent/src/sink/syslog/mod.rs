@@ -48,6 +48,11 @@ impl Syslog {
     }
 
     async fn hand_over(&mut self, messages: &[String]) -> io::Result<()> {
+        // First: a receiver is not to see connections that end because of a file of ours.
+        let config = match self.settings.transport {
+            Transport::Tls => Some(self.config().await?),
+            Transport::Tcp | Transport::Udp => None,
+        };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         let target = (self.settings.host.as_str(), self.settings.port);
         let addresses: Vec<SocketAddr> = lookup_host(target).await?.collect();
@@ -56,7 +61,7 @@ impl Syslog {
                 Transport::Udp => datagrams(address, messages).await,
                 // Only a connection that did not come about may go elsewhere: otherwise messages were under way.
                 Transport::Tcp | Transport::Tls => match TcpStream::connect(address).await {
-                    Ok(stream) => return self.over(stream, messages).await,
+                    Ok(stream) => return self.over(stream, config, messages).await,
                     Err(error) => Err(error),
                 },
             };
@@ -68,14 +73,23 @@ impl Syslog {
         Err(last)
     }
 
-    async fn over(&mut self, stream: TcpStream, messages: &[String]) -> io::Result<()> {
+    async fn over(
+        &mut self,
+        stream: TcpStream,
+        config: Option<Arc<ClientConfig>>,
+        messages: &[String],
+    ) -> io::Result<()> {
         let frames: Vec<u8> =
             messages.iter().flat_map(|message| format!("{} {message}", message.len()).into_bytes()).collect();
-        if self.settings.transport != Transport::Tls {
-            return stream::plain(stream, &frames).await;
-        }
-        let config = self.config().await?;
+        let Some(config) = config else { return stream::plain(stream, &frames).await };
         let outcome = stream::encrypted(stream, config, &self.settings.host, &frames).await;
+        let outcome = outcome.map_err(|error| match is_not_tls(&error) {
+            true => io::Error::new(
+                error.kind(),
+                "it does not speak TLS there: is the transport tcp, or the port another?",
+            ),
+            false => error,
+        });
         if outcome.is_err() {
             self.tls = None;
         }
@@ -87,7 +101,8 @@ impl Syslog {
             return Ok(Arc::clone(config));
         }
         let settings = self.settings.tls.clone();
-        let config = tokio::task::spawn_blocking(move || tls::client_config(&settings)).await?;
+        let config =
+            tokio::task::spawn_blocking(move || tls::client_config(&settings, tls::Use::Tls)).await?;
         Ok(Arc::clone(self.tls.insert(Arc::new(config.map_err(io::Error::other)?))))
     }
 }
@@ -112,6 +127,12 @@ impl Deliver for Syslog {
         self.appetite.succeeded();
         Outcome::Taken { entries: batch.len(), rejected }
     }
+}
+
+/// Whoever answers an offer of TLS with something else speaks another protocol.
+fn is_not_tls(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
 }
 
 /// One message each. A host where nobody listens says so, to the datagram after it at the latest.

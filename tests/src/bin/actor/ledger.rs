@@ -194,21 +194,24 @@ async fn write_and_deliver(deliver: &Deliver) -> Result<()> {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{{\"last\": {}}}", started.last_sequence)?;
     let (mut number, mut batch) = (started.last_sequence, 0);
-    while !deliver.drain {
-        batch = batch % deliver.batch + 1;
-        let lines: Vec<_> = (0..batch)
-            .filter_map(|_| {
-                number += 1;
-                // The rest of a ledger: what no sink of violations is sent.
-                let is_minute = number.is_multiple_of(5);
-                let record = if is_minute { server.minute_now() } else { server.violation(number) };
-                writer.numbering().line(record)
-            })
-            .collect();
-        let accepted = writer.append(lines).await?;
-        writeln!(stdout, "{{\"accepted\": {}}}", accepted.sequence)?;
-        if deliver.pause_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(deliver.pause_ms)).await;
+    if !deliver.drain {
+        // Until it is killed.
+        loop {
+            batch = batch % deliver.batch + 1;
+            let lines: Vec<_> = (0..batch)
+                .filter_map(|_| {
+                    number += 1;
+                    // The rest of a ledger: what no sink of violations is sent.
+                    let is_minute = number.is_multiple_of(5);
+                    let record = if is_minute { server.minute_now() } else { server.violation(number) };
+                    writer.numbering().line(record)
+                })
+                .collect();
+            let accepted = writer.append(lines).await?;
+            writeln!(stdout, "{{\"accepted\": {}}}", accepted.sequence)?;
+            if deliver.pause_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(deliver.pause_ms)).await;
+            }
         }
     }
     loop {

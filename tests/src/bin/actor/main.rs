@@ -57,6 +57,8 @@ enum Actor {
     XdpSend(xdp::Send),
     /// Be a virtual machine behind a tap device
     TapSend(tap::Send),
+    /// Be a VPN behind a tun device
+    Vpn(tap::Vpn),
     /// Knock at ports, send nothing
     Scan(scan::Scan),
     /// Write to a ledger, and say what it took
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Actor::FrameSend(send) => frame::send(&send),
         Actor::XdpSend(send) => xdp::send(&send),
         Actor::TapSend(send) => tap::send(&send),
+        Actor::Vpn(vpn) => tap::vpn(&vpn),
         Actor::Scan(scan) => scan::scan(&scan),
         Actor::LedgerWrite(write) => ledger::write(&write),
         Actor::LedgerDeliver(deliver) => ledger::deliver(&deliver),

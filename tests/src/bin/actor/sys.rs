@@ -44,6 +44,18 @@ pub(crate) fn set_option<T: Copy>(socket: impl AsFd, level: i32, name: i32, valu
     })
 }
 
+/// Whatever the socket sends has options behind its IP header that mean nothing: of IPv4, or two extensions of IPv6.
+pub(crate) fn set_ip_options(socket: impl AsFd, is_ipv4: bool) -> io::Result<()> {
+    const NO_OPERATION: u8 = 1;
+    /// Next header and length, which the kernel fills in; then padding of six bytes.
+    const PADDING: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
+    if is_ipv4 {
+        return set_option(socket, libc::IPPROTO_IP, libc::IP_OPTIONS, &[NO_OPERATION; 4]);
+    }
+    set_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_HOPOPTS, &PADDING)?;
+    set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS, &PADDING)
+}
+
 /// Sets a socket option whose value is text.
 pub(crate) fn set_text_option(socket: impl AsFd, level: i32, name: i32, value: &str) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of `value`, which outlives the call.
@@ -136,14 +148,14 @@ fn packet_address(ifindex: u32, neighbour: [u8; 6]) -> libc::sockaddr_ll {
     }
 }
 
-/// Makes the open `/dev/net/tun` a tap device.
-pub(crate) fn become_tap(tun: impl AsFd, name: &str) -> io::Result<()> {
+/// Makes the open `/dev/net/tun` a device of that kind, `IFF_TAP` (frames) or `IFF_TUN` (packets).
+pub(crate) fn become_device(tun: impl AsFd, name: &str, kind: libc::c_int) -> io::Result<()> {
     // SAFETY: integers and bytes, for which zero is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
         *to = from as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
+    request.ifr_ifru.ifru_flags = (kind | libc::IFF_NO_PI) as i16;
     // SAFETY: the request is what this call expects.
     checked(unsafe { libc::ioctl(tun.as_fd().as_raw_fd(), libc::TUNSETIFF, &raw const request) })
 }

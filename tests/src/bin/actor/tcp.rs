@@ -15,7 +15,7 @@ use serde_json::json;
 
 use self::how::{How, Via};
 pub(crate) use self::serve::{Serve, serve};
-use crate::{say, say_sent};
+use crate::{say, say_sent, sys::set_ip_options};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -38,10 +38,16 @@ pub(crate) struct Push {
     /// Connect, say so, and send one portion for each line read
     #[arg(long)]
     on_command: bool,
+    /// Behind the IP header, once it is connected
+    #[arg(long)]
+    options: bool,
 }
 
 pub(crate) fn push(push: &Push) -> Result<()> {
     let mut stream = push.via.connect(push.to)?;
+    if push.options {
+        set_ip_options(&stream, push.to.is_ipv4())?;
+    }
     let mut sent = 0;
     if push.on_command {
         say(&json!({ "connected": push.to, "pid": std::process::id() }))?;

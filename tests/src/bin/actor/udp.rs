@@ -9,7 +9,12 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags};
 use serde_json::json;
 
-use crate::{impossible::needs, say, say_sent, sys::set_option, uring};
+use crate::{
+    impossible::needs,
+    say, say_sent,
+    sys::{set_ip_options, set_option},
+    uring,
+};
 
 /// How datagrams are handed to the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -43,6 +48,9 @@ pub(crate) struct Send {
     /// Join the multicast group ourselves, so that we get copies
     #[arg(long)]
     join: bool,
+    /// Behind the IP header
+    #[arg(long)]
+    options: bool,
 }
 
 pub(crate) fn send(send: &Send) -> Result<()> {
@@ -57,6 +65,9 @@ pub(crate) fn send(send: &Send) -> Result<()> {
     if first.is_ipv4() {
         socket.set_broadcast(true)?;
         socket.set_multicast_ttl_v4(8)?;
+    }
+    if send.options {
+        set_ip_options(&socket, first.is_ipv4())?;
     }
     if send.join {
         match first.ip() {

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use homeport::{
     clock::KernelTime,
-    probe::{Probe, ProbeSettings},
+    probe::{Pace, Probe, ProbeSettings},
 };
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -150,6 +150,7 @@ pub(crate) struct Seen {
 /// Does the agent's part on the far side's processor.
 pub(crate) struct Reader {
     stop: Arc<AtomicBool>,
+    at_once: Arc<AtomicBool>,
     seen: Arc<Mutex<Seen>>,
     thread: Option<JoinHandle<Result<Probe>>>,
 }
@@ -158,12 +159,19 @@ impl Reader {
     pub(crate) fn start(probe: Probe, lab: &Arc<Lab>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Seen::default()));
+        let at_once = Arc::new(AtomicBool::new(false));
         let (lab, stopped, seen_there) = (Arc::clone(lab), Arc::clone(&stop), Arc::clone(&seen));
+        let at_once_there = Arc::clone(&at_once);
         let thread = thread::spawn(move || {
             lab.pin(Side::Far)?;
-            read(probe, &stopped, &seen_there)
+            read(probe, (&stopped, &at_once_there), &seen_there)
         });
-        Self { stop, seen, thread: Some(thread) }
+        Self { stop, at_once, seen, thread: Some(thread) }
+    }
+
+    /// Whether each event is read at once, however many there are, instead of as the agent does.
+    pub(crate) fn read_at_once(&self, at_once: bool) {
+        self.at_once.store(at_once, Ordering::Relaxed);
     }
 
     /// What was seen since the last call.
@@ -179,17 +187,21 @@ impl Reader {
     }
 }
 
-fn read(mut probe: Probe, stop: &AtomicBool, seen: &Mutex<Seen>) -> Result<Probe> {
+fn read(mut probe: Probe, (stop, at_once): (&AtomicBool, &AtomicBool), seen: &Mutex<Seen>) -> Result<Probe> {
     let mut sweep_at = Instant::now() + Duration::from_secs(1);
     let patience = rustix::event::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    let mut pace = Pace::default();
     while !stop.load(Ordering::Relaxed) {
         poll(&mut [PollFd::new(&probe.flow_event_fd(), PollFlags::IN)], Some(&patience))?;
         let mut new = Seen::default();
+        let mut taken = 0;
         while let Some(event) = probe.next_flow_event() {
             let now = KernelTime::now();
             new.latencies_ns.push(now.0.saturating_sub(event.ktime_ns) as f64);
             new.readings += u64::from(probe.read_slot(event.slot, event.generation, now).is_some());
+            taken += 1;
         }
+        let pause = if taken == 0 { None } else { pace.after(taken, KernelTime::now()) };
         if Instant::now() >= sweep_at {
             sweep_at += Duration::from_secs(1);
             probe.sweep_all(KernelTime::now(), |_| new.readings += 1)?;
@@ -197,6 +209,10 @@ fn read(mut probe: Probe, stop: &AtomicBool, seen: &Mutex<Seen>) -> Result<Probe
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.latencies_ns.append(&mut new.latencies_ns);
         seen.readings += new.readings;
+        drop(seen);
+        if let Some(pause) = pause.filter(|_| !at_once.load(Ordering::Relaxed)) {
+            thread::sleep(pause);
+        }
     }
     Ok(probe)
 }

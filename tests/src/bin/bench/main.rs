@@ -9,6 +9,8 @@
 //! | `latency` | first packet to user space |
 //! | `memory` | what the maps take from the kernel |
 //! | `agent` | the real agent: memory, idle processor time, first packet to synced record |
+//! | `records` | appending to the ledger, and what a burst needs |
+//! | `quiet` | what else the machine did during the run |
 //! | `slices` | the method: interleaved slices, medians of ratios |
 //! | `hooks`, `bpf` | the product's programs, attached and detached at will |
 //! | `lab` | namespaces and a cgroup, gone when the bench ends |
@@ -24,6 +26,8 @@ mod latency;
 mod memory;
 mod packets;
 mod programs;
+mod quiet;
+mod records;
 mod report;
 mod slices;
 mod stats;
@@ -35,7 +39,7 @@ use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 
-use crate::{lab::Lab, report::Report};
+use crate::{lab::Lab, quiet::Machine, report::Report};
 
 #[derive(Parser)]
 #[command(about = "Measures homeport's budgets; needs root")]
@@ -58,6 +62,7 @@ enum Section {
     Sweep,
     Latency,
     Memory,
+    Records,
     Agent,
 }
 
@@ -90,12 +95,15 @@ fn run(args: &Args) -> Result<()> {
     let scale = Scale { quick: args.quick };
     let mut report = Report { head: head(scale)?, ..Report::default() };
     let lab = Arc::new(Lab::new()?);
+    let machine = Machine::now()?;
     let complete = args.sections.is_empty();
     for section in Section::value_variants() {
         if complete || args.sections.contains(section) {
             measure(*section, &lab, scale, &mut report).with_context(|| format!("section {section:?}"))?;
         }
     }
+    drop(lab);
+    report.head += &machine.during()?;
     println!("{report}");
     match &args.write {
         Some(path) if complete && !args.quick => report.write(path),
@@ -111,6 +119,7 @@ fn measure(section: Section, lab: &Arc<Lab>, scale: Scale, report: &mut Report) 
         Section::Sweep => sweep::run(lab, scale, report),
         Section::Latency => latency::run(lab, scale, report),
         Section::Memory => memory::run(lab, scale, report),
+        Section::Records => records::run(scale, report),
         Section::Agent => agent::run(lab, scale, report),
     }
 }

@@ -154,6 +154,11 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     kib_line(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:").context("no VmRSS")
 }
 
+/// One of the sizes of this process, by its name in `/proc/self/status`.
+pub(crate) fn status_bytes(name: &str) -> Result<u64> {
+    kib_line(&fs::read_to_string("/proc/self/status")?, name).with_context(|| format!("no {name}"))
+}
+
 /// How much of that are maps of the kernel side, which a process shares with the programs.
 pub(crate) fn resident_map_bytes(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps"))?;

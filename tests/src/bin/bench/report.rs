@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use crate::stats::Quartiles;
+
 const BEGIN: &str = "<!-- Everything up to the closing mark is written by `cargo xtask bench`. -->";
 const END: &str = "<!-- End of what `cargo xtask bench` writes. -->";
 
@@ -29,18 +31,54 @@ pub(crate) struct Budget {
     pub(crate) what: &'static str,
     pub(crate) unit: &'static str,
     pub(crate) limit: f64,
-    /// Not a number: not measured.
-    pub(crate) measured: f64,
+    pub(crate) measured: Measured,
+    /// What the figure is made of, for whoever finds it too large.
+    pub(crate) why: String,
 }
+
+/// A figure, and how far it may be off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    /// Not a number: not measured.
+    pub(crate) value: f64,
+    /// Half the width of its 95 % interval; zero for what is simply read.
+    pub(crate) uncertainty: f64,
+}
+
+impl From<f64> for Measured {
+    fn from(value: f64) -> Self {
+        Self { value, uncertainty: 0.0 }
+    }
+}
+
+impl From<Quartiles> for Measured {
+    fn from(quartiles: Quartiles) -> Self {
+        Self { value: quartiles.median, uncertainty: quartiles.uncertainty() }
+    }
+}
+
+impl std::ops::Sub for Measured {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self { value: self.value - other.value, uncertainty: self.uncertainty.hypot(other.uncertainty) }
+    }
+}
+
+const MISSED: &str = "**missed**";
+const UNDECIDED: &str = "not decided: the machine was too unsteady";
 
 impl Budget {
     fn verdict(&self) -> &'static str {
-        if self.measured.is_nan() {
+        let Measured { value, uncertainty } = self.measured;
+        if value.is_nan() {
             "not measured"
-        } else if self.measured <= self.limit {
+        } else if value + uncertainty <= self.limit {
             "ok"
+        } else if value - uncertainty > self.limit {
+            MISSED
         } else {
-            "**missed**"
+            UNDECIDED
         }
     }
 }
@@ -55,8 +93,14 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn budget(&mut self, what: &'static str, unit: &'static str, limit: f64, measured: f64) {
-        self.budgets.push(Budget { what, unit, limit, measured });
+    /// `why`: what the figure is made of; printed when the budget is missed.
+    pub(crate) fn budget(
+        &mut self,
+        (what, limit, unit): (&'static str, f64, &'static str),
+        measured: impl Into<Measured>,
+        why: impl Into<String>,
+    ) {
+        self.budgets.push(Budget { what, unit, limit, measured: measured.into(), why: why.into() });
     }
 
     pub(crate) fn table(&mut self, table: Table) {
@@ -93,12 +137,23 @@ impl fmt::Display for Report {
             writeln!(f, "## Budgets\n\n| what | budget | measured | |\n|---|---|---|---|")?;
         }
         for budget in &self.budgets {
-            let Budget { what, unit, limit, measured } = budget;
+            let Budget { what, unit, limit, measured: Measured { value: figure, uncertainty }, .. } = budget;
             let mut value = String::new();
-            if !measured.is_nan() {
-                write!(value, "{measured:.*} {unit}", digits(*limit))?;
+            if !figure.is_nan() {
+                write!(value, "{figure:.*} {unit}", digits(*limit))?;
+                if *uncertainty > 0.0 {
+                    write!(value, " (+- {uncertainty:.*})", digits(*limit))?;
+                }
             }
             writeln!(f, "| {what} | <= {limit} {unit} | {value} | {} |", budget.verdict())?;
+        }
+        writeln!(f)?;
+        let missed: Vec<_> = self.budgets.iter().filter(|budget| budget.verdict() == MISSED).collect();
+        if !missed.is_empty() {
+            writeln!(f, "## What the missed budgets are made of\n")?;
+        }
+        for Budget { what, why, .. } in missed {
+            writeln!(f, "- {what}: {why}.")?;
         }
         writeln!(f)?;
         for table in &self.tables {
@@ -143,11 +198,30 @@ mod tests {
         assert_eq!(replace_generated("no marks", "new"), None);
     }
 
+    fn budget(value: f64, uncertainty: f64) -> Budget {
+        let measured = Measured { value, uncertainty };
+        Budget { what: "x", unit: "ns", limit: 40.0, measured, why: "it is a test".to_owned() }
+    }
+
     #[test]
     fn a_budget_without_a_figure_is_neither_kept_nor_missed() {
-        let budget = |measured| Budget { what: "x", unit: "ns", limit: 40.0, measured };
-        assert_eq!(budget(40.0).verdict(), "ok");
-        assert_eq!(budget(40.1).verdict(), "**missed**");
-        assert_eq!(budget(f64::NAN).verdict(), "not measured");
+        assert_eq!(budget(40.0, 0.0).verdict(), "ok");
+        assert_eq!(budget(40.1, 0.0).verdict(), MISSED);
+        assert_eq!(budget(f64::NAN, 0.0).verdict(), "not measured");
+    }
+
+    #[test]
+    fn what_noise_may_have_done_decides_nothing() {
+        assert_eq!(budget(38.0, 1.0).verdict(), "ok");
+        assert_eq!(budget(39.5, 1.0).verdict(), UNDECIDED);
+        assert_eq!(budget(40.5, 1.0).verdict(), UNDECIDED);
+        assert_eq!(budget(42.0, 1.0).verdict(), MISSED);
+    }
+
+    #[test]
+    fn a_missed_budget_says_what_it_is_made_of() {
+        let report = Report { budgets: vec![budget(38.0, 0.0), budget(42.0, 0.0)], ..Report::default() };
+        let text = report.to_string();
+        assert_eq!(text.matches("- x: it is a test.").count(), 1, "{text}");
     }
 }

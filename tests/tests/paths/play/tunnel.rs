@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use homeport_tests::{
-    actor::Sent,
+    actor::{Impossible, Sent},
     lab::{Family, Host, Lab, Nic},
 };
 
@@ -33,6 +33,11 @@ pub(crate) const VXLAN: Tunnel = Tunnel {
     outer: Family::V4,
     inner: &Family::BOTH,
 };
+pub(crate) const VXLAN6: Tunnel = Tunnel {
+    make: "ip link add inner0 mtu 1430 type vxlan id 7 local $LOCAL6 remote $REMOTE6 dstport 4789",
+    outer: Family::V6,
+    ..VXLAN
+};
 pub(crate) const GENEVE: Tunnel =
     Tunnel { make: "ip link add inner0 mtu 1450 type geneve id 7 remote $REMOTE", protocol: "udp", ..VXLAN };
 pub(crate) const GRE: Tunnel = Tunnel {
@@ -40,6 +45,8 @@ pub(crate) const GRE: Tunnel = Tunnel {
     protocol: "gre",
     ..VXLAN
 };
+pub(crate) const IP6GRE: Tunnel =
+    Tunnel { make: "ip link add inner0 type ip6gre local $LOCAL6 remote $REMOTE6", outer: Family::V6, ..GRE };
 pub(crate) const IPIP: Tunnel = Tunnel {
     make: "ip link add inner0 type ipip local $LOCAL remote $REMOTE ttl 64",
     protocol: "ipip",
@@ -121,6 +128,33 @@ pub(crate) fn encrypted() -> Result<Played> {
     let part =
         Part { payload: Payload::AtLeast, ..Part::new(Host::Foreign.address(Family::V4), "esp", sent) };
     Ok(Played { stage, parts: vec![part], bypass: Nic::default(), _keep: vec![sink] })
+}
+
+/// A VPN that is a process of the host: it takes what others send from a tun device, and sends it on as datagrams.
+pub(crate) fn of_a_process() -> Result<Played> {
+    const COUNT: u64 = 100;
+    const SIZE: u64 = 1000;
+    let lab = Lab::new()?;
+    let outside: SocketAddr = (Host::Foreign.address(Family::V4), SINK_PORT).into();
+    let sink = lab.listener(Host::Foreign, "udp-sink", outside, "")?;
+    lab.shell(Host::Storage, "modprobe -q tun || true")?;
+    let mut vpn =
+        lab.actor(Host::Storage, &format!("vpn --interface inner0 --to {outside} --count {COUNT}"))?;
+    if let Some(reason) = vpn.line()?["impossible"].as_str() {
+        bail!(Impossible(reason.to_owned()));
+    }
+    lab.shell(
+        Host::Storage,
+        &format!("ip address add {} dev inner0; ip link set inner0 mtu 1400 up", INSIDE[0].0),
+    )?;
+    let stage = Stage::own(lab)?;
+    vpn.tell("carry")?;
+    let remote: IpAddr = INSIDE[0].1.parse()?;
+    let send = format!("udp-send --to {} --size {SIZE} --count {COUNT}", SocketAddr::new(remote, SINK_PORT));
+    let inside = Inside { remote, protocol: "udp", sent: stage.lab.send(Host::Storage, &send)? };
+    let part =
+        Part { inside: vec![inside], ..Part::new(outside.ip(), "udp", Sent::from_line(&vpn.line()?)?) };
+    Ok(Played { stage, parts: vec![part], bypass: Nic::default(), _keep: vec![sink, vpn] })
 }
 
 fn make(lab: &Lab, tunnel: &Tunnel, side: u8, here: Host, there: Host) -> Result<()> {

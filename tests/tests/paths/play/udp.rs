@@ -3,14 +3,17 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
-use homeport_tests::lab::{Family, Host, Nic};
+use homeport_tests::lab::{Family, Host, Lab, Nic};
 
 use super::{SINK_PORT, sink_at};
 use crate::{Part, Played, stage::Stage};
 
 /// To a receiver abroad, over both families.
 pub(crate) fn send(words: &str) -> Result<Played> {
-    let stage = Stage::shared()?;
+    send_on(Stage::shared()?, words)
+}
+
+fn send_on(stage: Stage, words: &str) -> Result<Played> {
     let (mut parts, mut keep) = (Vec::new(), Vec::new());
     for family in Family::BOTH {
         let at = sink_at(family);
@@ -19,6 +22,16 @@ pub(crate) fn send(words: &str) -> Result<Played> {
         parts.push(Part::new(at.ip(), "udp", sent));
     }
     Ok(Played { stage, parts, bypass: Nic::default(), _keep: keep })
+}
+
+/// The same, where the route takes less than the interface does.
+pub(crate) fn send_on_narrow_route(words: &str) -> Result<Played> {
+    let lab = Lab::new()?;
+    for family in Family::BOTH {
+        let (to, router) = (Host::Foreign.address(family), Host::Router.address(family));
+        lab.shell(Host::Storage, &format!("ip route add {to} via {router} mtu 1330"))?;
+    }
+    send_on(Stage::own(lab)?, words)
 }
 
 /// To many at once. Nobody needs to listen: it leaves all the same.
