@@ -9,7 +9,7 @@
 
 use std::io::{Read as _, Write as _};
 
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 
 /// Full bundles at the end that stay plain: what is being delivered, and what a reader of C2SP logs asks for most. One
 /// in tests, whose ledgers are short.
