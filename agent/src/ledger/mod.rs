@@ -71,7 +71,7 @@
 //!
 //! # Costs
 //!
-//! Per entry 34 bytes more than the record, and a tenth of the record once it is packed. Per batch one `fdatasync`. Per checkpoint the open bundle once (some 200 KiB
+//! Per entry 34 bytes more than the record, and a ninth of the record, more or less, once it is packed. Per batch one `fdatasync`. Per checkpoint the open bundle once (some 200 KiB
 //! on average) and about ten syncs, at most a tenth of the writer's time. In memory the entries of bundles that are not
 //! files: one as a rule, 17 at most when the disk takes the journal and no tiles. At start one `stat` per bundle.
 //!

@@ -28,8 +28,7 @@ const PAUSE: u32 = 10;
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// The next bundle is packed after so many times as long as the last one took: some twenty milliseconds, in which
-/// records wait.
+/// The next bundle is packed after so many times as long as the last one took: records wait for as long as one takes.
 const PACK_PAUSE: u32 = 2;
 
 /// After a failure.
