@@ -160,10 +160,10 @@ impl App {
         let health = self.outbox.health();
         let waiting = self.outbox.last_sequence().saturating_sub(health.accepted_sequence);
         let ledger = self.ledger.as_ref().map(|ledger| ledger.directory());
-        let files = [ledger, self.config.records.file.as_deref()];
-        let names: Vec<String> = files.iter().flatten().map(|path| path.display().to_string()).collect();
+        // Beside a ledger the file is a sink like others, with a row of its own.
+        let place = ledger.or(self.config.records.file.as_deref());
         SinkRow {
-            name: if names.is_empty() { "standard output".to_owned() } else { names.join(", ") },
+            name: place.map_or_else(|| "standard output".to_owned(), |place| place.display().to_string()),
             kind: if ledger.is_some() { "ledger" } else { "records" }.to_owned(),
             lag_entries: waiting,
             lag_seconds: None,

@@ -25,7 +25,7 @@ const START: &str = include_str!("machine.sh");
 pub(super) const PROC: &str = "[Service]\nBindReadOnlyPaths=/run/host-proc:/proc\n";
 
 /// Until systemd answers.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_secs(180);
 
 /// Runs until this is dropped.
 pub(super) struct Machine {
