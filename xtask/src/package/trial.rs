@@ -100,7 +100,7 @@ pub(super) fn run(packages: [&Path; 2], directory: &Path) -> Result<()> {
     let machine = Machine::start(&fs::canonicalize(base)?, &fs::canonicalize(directory)?)?;
     machine.connect(SERVER, GATEWAY, &[ABROAD])?;
     for (package, name) in packages.into_iter().zip(["old", "new"]) {
-        machine.bring(package, &format!("/root/{name}.deb"))?;
+        machine.bring(package, &format!("/srv/{name}.deb"))?;
     }
     let mut listener = machine.outside();
     let mut listener = listener.args(["python3", "-c", LISTENER]).stdout(Stdio::piped()).spawn()?;
@@ -130,7 +130,7 @@ impl Drop for Trial {
 
 impl Trial {
     fn installs(&mut self) -> Result<()> {
-        self.show("dpkg --install /root/old.deb")?;
+        self.show("dpkg --install /srv/old.deb")?;
         ensure!(self.says("systemctl is-enabled homeport || true")? == "disabled", "not enabled by itself");
         ensure!(self.says("systemctl is-active homeport || true")? == "inactive", "not started by itself");
         // Everything is there, and every library is found.
@@ -308,7 +308,7 @@ impl Trial {
     }
 
     fn refuses(&mut self) -> Result<()> {
-        self.sh("cp /etc/homeport/homeport.toml /root/good.toml")?;
+        self.sh("cp /etc/homeport/homeport.toml /srv/good.toml")?;
         self.append("/etc/homeport/homeport.toml", "[[policy]]\nname = \"\"\npreset = \"atlantis\"\n")?;
         self.sh("systemctl reload homeport")?;
         eventually(|| {
@@ -317,7 +317,7 @@ impl Trial {
             Ok(())
         })?;
         ensure!(self.says("systemctl is-active homeport")? == "active", "active");
-        self.sh("cp /root/good.toml /etc/homeport/homeport.toml && systemctl reload homeport").map(drop)
+        self.sh("cp /srv/good.toml /etc/homeport/homeport.toml && systemctl reload homeport").map(drop)
     }
 
     fn watchdog(&mut self) -> Result<()> {
@@ -364,11 +364,11 @@ impl Trial {
         };
         let (before, sealed) = (self.property("MainPID")?, size(self)?);
         let checkpoint = self.sh("cat /var/lib/homeport/ledger/checkpoint")?;
-        self.sh("cp -a /var/lib/homeport/ledger /root/ledger.before")?;
+        self.sh("cp -a /var/lib/homeport/ledger /srv/ledger.before")?;
         // The agent is gone for a while in the middle of it: what leaves then is counted all the same.
         self.sh("systemctl stop homeport")?;
         self.send("meanwhile", 123_456)?;
-        self.sh("systemctl start homeport && dpkg --install /root/new.deb")?;
+        self.sh("systemctl start homeport && dpkg --install /srv/new.deb")?;
         let version = self.says("dpkg-query --show --showformat='${Version}' homeport")?;
         ensure!(version.contains("+trial"), "{version}");
         ensure!(self.says("systemctl is-active homeport")? == "active", "active after the upgrade");
@@ -384,7 +384,7 @@ impl Trial {
         // The new ledger continues the old one: the old checkpoint is proven by the new tree.
         self.sh("homeport ledger verify /var/lib/homeport/ledger")?;
         ensure!(checkpoint.starts_with("storage-1.example/homeport\n"), "{checkpoint}");
-        let bundles = self.says("cd /root/ledger.before/tile/entries && find . -type f ! -path '*.p/*' | while read -r f; do cmp \"$f\" \"/var/lib/homeport/ledger/tile/entries/$f\"; done")?;
+        let bundles = self.says("cd /srv/ledger.before/tile/entries && find . -type f ! -path '*.p/*' | while read -r f; do cmp \"$f\" \"/var/lib/homeport/ledger/tile/entries/$f\"; done")?;
         ensure!(bundles.is_empty(), "{bundles}");
         ensure!(self.episode(BACKUP).is_ok(), "the episode from before is on the page");
         let restored = self.says("grep -c us-ca-au-nz /etc/homeport/homeport.toml")?;
@@ -402,7 +402,7 @@ impl Trial {
         self.sh("test -f /etc/homeport/homeport.toml && test -f /var/lib/homeport/ledger/checkpoint")?;
         ensure!(self.says("ls /usr/bin/homeport 2>/dev/null || true")?.is_empty(), "the program is gone");
         // Back again, with the ledger as it was, and away once more.
-        self.sh("dpkg --install /root/new.deb && systemctl start homeport && systemctl is-active homeport")?;
+        self.sh("dpkg --install /srv/new.deb && systemctl start homeport && systemctl is-active homeport")?;
         self.sh("dpkg --remove homeport").map(drop)
     }
 
@@ -486,8 +486,8 @@ impl Trial {
     fn append(&self, file: &str, text: &str) -> Result<()> {
         let from = self.directory.join("append");
         fs::write(&from, text)?;
-        self.machine.bring(&from, "/root/append")?;
-        self.sh(&format!("cat /root/append >> {file}")).map(drop)
+        self.machine.bring(&from, "/srv/append")?;
+        self.sh(&format!("cat /srv/append >> {file}")).map(drop)
     }
 
     fn log(&self) -> String {
