@@ -14,12 +14,17 @@ const PROGRAM: &str = "demo";
 /// Where the demo finds the agent.
 const AGENT_VARIABLE: &str = "HOMEPORT_BIN";
 
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub(crate) struct Args {}
 
 pub(crate) fn run(Args {}: Args) -> Result<()> {
     setup::ensure()?;
     tool::run(tool::cargo("build").args(["--locked", "--bins"]).args(tool::PRODUCT))?;
+    show()
+}
+
+/// With the programs that are built already.
+pub(crate) fn show() -> Result<()> {
     let program = tool::target_dir().join("debug").join(PROGRAM);
     let mut demo = if tool::is_root()? {
         Command::new(program)

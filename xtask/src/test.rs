@@ -66,9 +66,12 @@ fn rules() -> Result<Summary> {
 }
 
 /// A second build of the agent, with another layout of its maps: the tests upgrade to it and back.
+///
+/// A test goes with it, so that cargo unites the same features of dependencies as for the other tests, and does not
+/// compile half of those again.
 fn build_wide() -> Result<()> {
-    let build = ["--locked", "--package", "homeport", "--features", "wide-slots"];
-    tool::run(tool::cargo("build").args(build))?;
+    let build = ["--locked", "--bin", "homeport", "--test", "kernel", "--features", "homeport/wide-slots"];
+    tool::run(tool::cargo("build").args(build).args(tool::PRODUCT))?;
     let directory = tool::target_dir().join("debug");
     std::fs::copy(directory.join("homeport"), directory.join("homeport-wide"))?;
     Ok(())

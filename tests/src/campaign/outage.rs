@@ -35,6 +35,8 @@ pub struct Plan {
     pub away: Duration,
     /// Milliseconds between two batches of four records on average.
     pub pause_ms: u64,
+    /// Whether the backlog is large enough to tell how fast it goes. Short ones are over before a clock has moved.
+    pub is_timed: bool,
     /// The same seed takes the same steps.
     pub seed: u64,
 }
@@ -42,7 +44,7 @@ pub struct Plan {
 impl Plan {
     /// A few seconds.
     pub const fn short(seed: u64) -> Self {
-        Self { away: Duration::from_secs(3), pause_ms: 60, seed }
+        Self { away: Duration::from_secs(3), pause_ms: 60, is_timed: false, seed }
     }
 }
 
@@ -136,12 +138,14 @@ pub fn run(plan: &Plan, progress: Progress) -> Result<Report> {
     );
     report.figure("first record after it was back, s", format!("{:.1}", (begins - back).as_secs_f64()));
     report.figure("all of them, s", format!("{:.1}", (ends - back).as_secs_f64()));
-    report.promise(
-        "violations a second until then",
-        format!("{catch_up:.0}"),
-        format!(">= {CATCH_UP} x {live:.0}"),
-        catch_up >= CATCH_UP * live,
-    );
+    if plan.is_timed {
+        report.promise(
+            "violations a second until then",
+            format!("{catch_up:.0}"),
+            format!(">= {CATCH_UP} x {live:.0}"),
+            catch_up >= CATCH_UP * live,
+        );
+    }
     report.figure("memory in good times, MB", format!("{:.1}", good.resident as f64 / 1e6));
     report.at_most(
         "grown while the receiver was away, MB",

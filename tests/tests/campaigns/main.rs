@@ -20,7 +20,7 @@ fn an_agent_that_is_killed_again_and_again_delivers_what_its_ledger_has() -> any
 }
 
 #[test]
-fn a_receiver_that_was_away_gets_everything_in_order_and_fast() -> anyhow::Result<()> {
+fn a_receiver_that_was_away_gets_everything_in_order() -> anyhow::Result<()> {
     check(|seed| outage::run(&outage::Plan::short(seed), Progress::silent()))
 }
 

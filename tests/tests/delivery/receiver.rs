@@ -8,10 +8,11 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
+use rustix::net::{Shutdown, shutdown};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
@@ -51,6 +52,8 @@ pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
     scheme: &'static str,
     state: Arc<State>,
+    listener: Arc<TcpListener>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl Receiver {
@@ -66,9 +69,10 @@ impl Receiver {
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(State::default());
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let shared = Arc::clone(&state);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
+        let listener = Arc::new(listener);
+        let (shared, accepted_from) = (Arc::clone(&state), Arc::clone(&listener));
+        let accepting = thread::spawn(move || {
+            for stream in accepted_from.incoming() {
                 if shared.is_over.load(Ordering::SeqCst) {
                     return;
                 }
@@ -86,7 +90,7 @@ impl Receiver {
                 });
             }
         });
-        Self { address, scheme, state }
+        Self { address, scheme, state, listener, accepting: Some(accepting) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -123,10 +127,15 @@ impl Receiver {
 }
 
 impl Drop for Receiver {
+    /// Afterwards the port is free.
     fn drop(&mut self) {
         self.state.is_over.store(true, Ordering::SeqCst);
-        // The thread that accepts looks around.
-        let _ = TcpStream::connect(self.address);
+        // The thread that accepts looks around. A connection would not reach it from another network namespace.
+        let _ = shutdown(&*self.listener, Shutdown::Both);
+        if let Some(accepting) = self.accepting.take() {
+            // It has nothing to say.
+            let _ = accepting.join();
+        }
     }
 }
 

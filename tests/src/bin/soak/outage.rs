@@ -16,6 +16,6 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) const fn plan(&self, seed: u64) -> Plan {
-        Plan { away: Duration::from_secs(self.away), pause_ms: self.pause_ms, seed }
+        Plan { away: Duration::from_secs(self.away), pause_ms: self.pause_ms, is_timed: true, seed }
     }
 }
