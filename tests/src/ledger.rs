@@ -125,3 +125,22 @@ fn root(leaves: &[Hash]) -> Hash {
         }
     }
 }
+
+/// Copies a directory of a ledger with all that is below it.
+///
+/// # Errors
+///
+/// When something cannot be read or written.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -149,6 +149,20 @@ impl Figures {
             report.exactly(format!("{whose}at the {name} before one that is older"), 0, *disordered);
         }
     }
+    /// What has to hold when nobody is killed any more; the number of entries.
+    fn settle(&mut self, path: &Path, known: &[String], file: &Path, inbox: &Inbox) -> Result<usize> {
+        self.unverified += u64::from(!verifies(path)?);
+        let entries = ledger::verify(path)?.entries;
+        ensure!(entries.starts_with(known), "what was signed has changed");
+        ensure!(!path.join("quarantine").exists(), "a ledger was given up");
+        let (in_file, torn) = lines(file)?;
+        self.torn += torn;
+        let received = inbox.received();
+        ensure!(received.garbled.is_empty(), "{:?}", received.garbled);
+        self.faults += received.faults;
+        self.compare(&entries, [("webhook", &received.records), ("file", &in_file)])?;
+        Ok(entries.len())
+    }
 
     /// One ledger is at its end: everything is delivered.
     pub(super) fn compare(
@@ -259,18 +273,9 @@ fn parts(plan: &Plan, random: &mut Random, progress: Progress) -> Result<Figures
         }
         // What is left is delivered, however often the receiver fails.
         start(&["--drain"])?.succeed().context("delivering the rest")?;
-        figures.unverified += u64::from(!verifies(&path)?);
-        let entries = ledger::verify(&path)?.entries;
-        ensure!(entries.starts_with(&known), "what was signed has changed");
-        ensure!(!path.join("quarantine").exists(), "a ledger was given up");
+        let entries = figures.settle(&path, &known, &file, &inbox)?;
         figures.accepted += accepted;
-        figures.missing += accepted.saturating_sub(entries.len() as u64);
-        let (in_file, torn) = lines(&file)?;
-        figures.torn += torn;
-        let received = inbox.received();
-        ensure!(received.garbled.is_empty(), "{:?}", received.garbled);
-        figures.faults += received.faults;
-        figures.compare(&entries, [("webhook", &received.records), ("file", &in_file)])?;
+        figures.missing += accepted.saturating_sub(entries as u64);
     }
     Ok(figures)
 }
@@ -362,15 +367,6 @@ fn whole(plan: &Plan, random: &mut Random, progress: Progress) -> Result<Figures
     .with_context(|| agent.log())?;
     let status = agent.stop()?;
     ensure!(status.success(), "the agent ended with {status}\n{}", agent.log());
-    figures.unverified += u64::from(!verifies(&path)?);
-    let entries = ledger::verify(&path)?.entries;
-    ensure!(entries.starts_with(&known), "what was signed has changed");
-    ensure!(!path.join("quarantine").exists(), "a ledger was given up");
-    let (in_file, torn) = lines(&file)?;
-    figures.torn += torn;
-    let received = inbox.received();
-    ensure!(received.garbled.is_empty(), "{:?}", received.garbled);
-    figures.faults += received.faults;
-    figures.compare(&entries, [("webhook", &received.records), ("file", &in_file)])?;
+    figures.settle(&path, &known, &file, &inbox)?;
     Ok(figures)
 }

@@ -95,20 +95,6 @@ fn verify(scene: &Scene, witness: &Witness) -> Result<(Option<i32>, String)> {
     Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
 /// D3, row 6: the last line of defence. The host is rolled back with everything on it, so nothing on it can tell.
 #[test]
 fn a_witness_signs_what_the_agent_writes_and_refuses_an_old_state_put_back() {
@@ -131,7 +117,7 @@ fn a_witness_signs_what_the_agent_writes_and_refuses_an_old_state_put_back() {
         // The ledger's head has a copy on disk and one in memory.
         let directory = scene.agent.directory().to_owned();
         let kept = ["state", "run"].map(|name| (directory.join(name), directory.join(format!("old-{name}"))));
-        kept.iter().try_for_each(|(now, old)| copy(now, old))?;
+        kept.iter().try_for_each(|(now, old)| ledger::copy(now, old))?;
         scene.agent.start_again(&scene.lab)?;
         wait_for(scene, "signing", size as u64 + 2)?;
         ensure!(scene.agent.stop()?.success(), "a good end");

@@ -73,7 +73,7 @@ fn an_old_ledger_put_back_is_noticed_told_and_gone_on_without() {
         };
         signed(0)?;
         ensure!(scene.agent.stop()?.success(), "a good end");
-        copy(&path, &old)?;
+        ledger::copy(&path, &old)?;
         let before = ledger::verify(&path)?;
         scene.agent.start_again(&scene.lab)?;
         signed(before.entries.len())?;
@@ -101,18 +101,4 @@ fn an_old_ledger_put_back_is_noticed_told_and_gone_on_without() {
         })?;
         scene.agent.check_alive()
     });
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
