@@ -46,8 +46,8 @@ pub struct AsideKey {
     pub protocol: u8,
     /// `CLASS_*`.
     pub class: u8,
-    /// Non-zero: on its way into a tunnel of this host, whose outer packet is counted as well.
-    pub inner: u8,
+    /// `WAY_*`; [`WAY_DIRECT`](crate::slot::WAY_DIRECT) for what was seen at an edge interface.
+    pub way: u8,
     /// Zero.
     pub _pad: u8,
 }
@@ -56,8 +56,8 @@ impl AsideKey {
     /// Where bytes of a class go when the map is full: they lose their destination, and are counted all the same. The
     /// agent makes these entries before the map is written to.
     #[inline(always)]
-    pub const fn rest(class: u8, inner: u8) -> Self {
-        Self { remote: [0; 16], ifindex: 0, protocol: 0, class, inner, _pad: 0 }
+    pub const fn rest(class: u8, way: u8) -> Self {
+        Self { remote: [0; 16], ifindex: 0, protocol: 0, class, way, _pad: 0 }
     }
 }
 

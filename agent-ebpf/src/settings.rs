@@ -30,9 +30,11 @@ pub struct Live {
     pub aside: u32,
     /// Entries of `KNOWN` with another number are void.
     pub known_generation: u32,
+    /// Non-zero: sockets of other network namespaces send, and frames at the edge may carry them.
+    pub others: u32,
 }
 
-// SAFETY: repr(C), two integers.
+// SAFETY: repr(C), three integers.
 unsafe impl Plain for Live {}
 
 /// Where the kernel keeps what the programs read, in bytes from the start of each structure.
@@ -98,5 +100,5 @@ pub struct Offsets {
 // SAFETY: repr(C), integers only.
 unsafe impl Plain for Offsets {}
 
-const _: () = assert!(size_of::<Live>() == 8);
+const _: () = assert!(size_of::<Live>() == 12);
 const _: () = assert!(size_of::<Offsets>() == 104);

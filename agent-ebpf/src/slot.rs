@@ -41,6 +41,13 @@ pub const INITIATOR_LOCAL: u8 = 1;
 /// [`SlotCold::initiator`]: they connected.
 pub const INITIATOR_REMOTE: u8 = 2;
 
+/// The packet leaves through a card, or through a device that hands it on as it is.
+pub const WAY_DIRECT: u8 = 0;
+/// Through a tunnel of this host, whose outer packets are counted as well.
+pub const WAY_TUNNEL: u8 = 1;
+/// Through a virtual cable (veth, netkit): it arrives in another network namespace of this host.
+pub const WAY_CABLE: u8 = 2;
+
 /// [`SlotHot::closed`]: the socket is gone.
 pub const CLOSED: u8 = 1;
 /// [`SlotHot::closed`]: the socket is gone, and had more slots than this one.
@@ -129,8 +136,8 @@ pub struct SlotCold {
     pub quality: u8,
     /// `INITIATOR_*`.
     pub initiator: u8,
-    /// Non-zero: on its way into a tunnel of this host, whose outer packets are counted as well.
-    pub inner: u8,
+    /// `WAY_*`: the device of the first packet.
+    pub way: u8,
     /// Zero.
     pub _pad: [u8; 23],
 }

@@ -186,6 +186,7 @@ pub struct Attribution {
     pub socket: u64,
     pub owned: u64,
     pub unnamed: u64,
+    pub stayed: u64,
     pub rest: i64,
 }
 

@@ -60,9 +60,11 @@ pub enum Host {
     Denied,
     /// A container on the storage host, 10.20.0.2 (US), that sends through it. See [`Lab::add_guest`].
     Guest,
+    /// Another one beside it, 10.20.0.3. See [`Lab::add_neighbour`].
+    Neighbour,
 }
 
-use Host::{Approved, Denied, Foreign, Guest, Router, Storage};
+use Host::{Approved, Denied, Foreign, Guest, Neighbour, Router, Storage};
 
 /// Version of the internet protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl Host {
             Foreign => "foreign",
             Denied => "denied",
             Guest => "guest",
+            Neighbour => "neighbour",
         }
     }
 
@@ -104,6 +107,8 @@ impl Host {
             (Family::V4, Denied) => IpAddr::V4(Ipv4Addr::new(203, 0, 113, 130)),
             (Family::V4, Guest) => IpAddr::V4(Ipv4Addr::new(10, 20, 0, 2)),
             (Family::V6, Guest) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0x20, 0, 0, 0, 2)),
+            (Family::V4, Neighbour) => IpAddr::V4(Ipv4Addr::new(10, 20, 0, 3)),
+            (Family::V6, Neighbour) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0x20, 0, 0, 0, 3)),
             (Family::V6, Storage) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 0x10)),
             (Family::V6, Router) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 1)),
             (Family::V6, Approved) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0x51, 0, 0, 0, 0x10)),
@@ -115,7 +120,7 @@ impl Host {
     /// The country that [`crate::settings`] puts it in.
     pub const fn country(self) -> &'static str {
         match self {
-            Storage | Router | Approved | Guest => "US",
+            Storage | Router | Approved | Guest | Neighbour => "US",
             Foreign => "DE",
             Denied => "CN",
         }
@@ -125,7 +130,7 @@ impl Host {
     const fn link(self) -> (u8, &'static str, &'static str) {
         match self {
             Storage | Router => (24, "192.0.2.1", "2001:db8:0:2::1"),
-            Guest => (24, "10.20.0.1", "2001:db8:0:20::1"),
+            Guest | Neighbour => (24, "10.20.0.1", "2001:db8:0:20::1"),
             Approved => (24, "198.51.100.1", "2001:db8:0:51::1"),
             Foreign => (25, "203.0.113.1", "2001:db8:0:113::1"),
             Denied => (25, "203.0.113.129", "2001:db8:0:130::1"),
@@ -138,7 +143,7 @@ impl Host {
 enum End {
     /// The host in its name.
     Leaf,
-    /// The router, or for the guest the storage host.
+    /// The router, or for guests the storage host.
     Gateway,
 }
 
@@ -150,11 +155,12 @@ impl Host {
             Approved => 1,
             Foreign => 2,
             Denied => 3,
-            Guest => 4,
+            Guest | Neighbour => 4,
         };
-        let end = match end {
-            End::Leaf => 0x10,
-            End::Gateway => 0x01,
+        let end = match (end, self) {
+            (End::Leaf, Neighbour) => 0x11,
+            (End::Leaf, _) => 0x10,
+            (End::Gateway, _) => 0x01,
         };
         format!("02:00:00:00:{number:02x}:{end:02x}")
     }
@@ -307,34 +313,49 @@ impl Lab {
     ///
     /// When a command fails.
     pub fn add_guest(&self) -> Result<()> {
-        run(Command::new("ip").args(["netns", "add", &self.namespace(Guest)]))?;
-        self.shell(Guest, SILENCE)?;
         let (prefix, gateway, _) = Guest.link();
-        let (leaf, bridge) = (Guest.hardware_address(End::Leaf), Guest.hardware_address(End::Gateway));
-        let [known, _] = Guest.known_by_gateway("br0");
         let lines = [
-            format!("link add br0 address {bridge} type bridge"),
+            format!("link add br0 address {} type bridge", Guest.hardware_address(End::Gateway)),
             format!("address add {gateway}/{prefix} dev br0"),
-            format!(
-                "link add guest0 type veth peer name eth0 address {leaf} netns {}",
-                self.namespace(Guest)
-            ),
-            "link set guest0 master br0".to_owned(),
-            "link set guest0 up".to_owned(),
             "link set br0 up".to_owned(),
-            known,
         ];
         self.ip_batch(Storage, &lines)?;
         self.shell(Storage, "echo 1 >/proc/sys/net/ipv4/ip_forward")?;
-        let [knows, _] = Guest.knows_gateway("eth0");
+        self.plug_into_bridge(Guest)
+    }
+
+    /// Another container on the same bridge.
+    ///
+    /// # Errors
+    ///
+    /// When a command fails; the guest has to be there.
+    pub fn add_neighbour(&self) -> Result<()> {
+        self.plug_into_bridge(Neighbour)
+    }
+
+    fn plug_into_bridge(&self, guest: Host) -> Result<()> {
+        let namespace = self.namespace(guest);
+        run(Command::new("ip").args(["netns", "add", &namespace]))?;
+        self.shell(guest, SILENCE)?;
+        let (prefix, gateway, _) = guest.link();
+        let leaf = guest.hardware_address(End::Leaf);
+        let [known, _] = guest.known_by_gateway("br0");
+        let lines = [
+            format!("link add {guest}0 type veth peer name eth0 address {leaf} netns {namespace}"),
+            format!("link set {guest}0 master br0"),
+            format!("link set {guest}0 up"),
+            known,
+        ];
+        self.ip_batch(Storage, &lines)?;
+        let [knows, _] = guest.knows_gateway("eth0");
         let lines = [
             "link set lo up".to_owned(),
-            format!("address add {}/{prefix} dev eth0", Guest.address(Family::V4)),
+            format!("address add {}/{prefix} dev eth0", guest.address(Family::V4)),
             "link set eth0 up".to_owned(),
             format!("route add default via {gateway}"),
             knows,
         ];
-        self.ip_batch(Guest, &lines)?;
+        self.ip_batch(guest, &lines)?;
         self.wait_for_silence()
     }
 
@@ -430,20 +451,21 @@ impl Lab {
         })
     }
 
-    /// TCP segments that the storage host has sent again.
+    /// Payload that the storage host may have sent again: at most so many bytes. MPTCP sends what one of its connections
+    /// is slow with once more, in pieces of up to 64 KiB, and TCP knows nothing of it.
     ///
     /// # Errors
     ///
-    /// When the kernel's table cannot be read.
-    pub fn retransmitted_segments(&self) -> Result<u64> {
-        let table = self.ask(Storage, "grep ^Tcp: /proc/self/net/snmp")?;
-        let mut lines = table.lines().map(str::split_whitespace);
-        let (names, values) = lines.next().zip(lines.next()).context("two lines about TCP")?;
-        names
-            .zip(values)
-            .find(|(name, _)| *name == "RetransSegs")
-            .and_then(|(_, value)| value.parse().ok())
-            .context("RetransSegs in /proc/net/snmp")
+    /// When the kernel's tables cannot be read.
+    pub fn resent_bytes_at_most(&self) -> Result<u64> {
+        /// A full-sized TCP segment of the lab carries at most this much.
+        const SEGMENT_BYTES: u64 = 1460;
+        const PIECE_BYTES: u64 = 65_536;
+        let table = self.ask(Storage, "cat /proc/self/net/snmp /proc/self/net/netstat")?;
+        let segments = counter(&table, "Tcp:", "RetransSegs").context("RetransSegs in /proc/net/snmp")?;
+        // Only kernels with MPTCP have it.
+        let pieces = counter(&table, "MPTcpExt:", "MPTCPRetrans").unwrap_or(0);
+        Ok(segments * SEGMENT_BYTES + pieces * PIECE_BYTES)
     }
 
     /// Waits until the storage host's card has been still for a moment: multicast reports are out.
@@ -502,12 +524,20 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for host in Host::BUILT.into_iter().chain([Guest]) {
+        for host in Host::BUILT.into_iter().chain([Guest, Neighbour]) {
             if self.namespace_file(host).exists() {
                 remove(&self.namespace(host));
             }
         }
     }
+}
+
+/// One counter of the kernel's tables: two lines of each name, one with names and one with numbers.
+fn counter(table: &str, line: &str, name: &str) -> Option<u64> {
+    let mut lines =
+        table.lines().map(str::split_whitespace).filter(|words| words.clone().next() == Some(line));
+    let (names, numbers) = lines.next().zip(lines.next())?;
+    names.zip(numbers).find(|(found, _)| *found == name)?.1.parse().ok()
 }
 
 /// No duplicate address detection, no router discovery, multicast reports at once instead of within seconds.

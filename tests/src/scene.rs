@@ -12,9 +12,6 @@ use crate::{
     settings::Settings,
 };
 
-/// A full-sized TCP segment of the lab carries at most this much.
-const MAX_SEGMENT_BYTES: u64 = 1460;
-
 /// The agent reads its maps this often.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -38,7 +35,7 @@ pub struct Scene {
 struct Sample {
     nic: Nic,
     flows: Flows,
-    resent_segments: u64,
+    resent_bytes: u64,
 }
 
 impl Scene {
@@ -150,7 +147,7 @@ impl Scene {
     ///
     /// When the kernel's table cannot be read.
     pub fn resent(&self) -> Result<u64> {
-        Ok((self.lab.retransmitted_segments()? - self.before.resent_segments) * MAX_SEGMENT_BYTES)
+        Ok(self.lab.resent_bytes_at_most()? - self.before.resent_bytes)
     }
 
     /// Stops the agent, which must end well, and returns everything it wrote.
@@ -184,7 +181,7 @@ fn sample(lab: &Lab, agent: &Agent) -> Result<Sample> {
         let nic = lab.nic()?;
         let flows = agent.flows()?;
         ensure!(lab.nic()? == nic, "the card does not rest");
-        Ok(Sample { nic, flows, resent_segments: lab.retransmitted_segments()? })
+        Ok(Sample { nic, flows, resent_bytes: lab.resent_bytes_at_most()? })
     })
 }
 

@@ -220,6 +220,7 @@ impl Server {
                 owned_bytes: socket_bytes,
                 unnamed_bytes: 0,
                 discarded_bytes: 0,
+                stayed_bytes: 0,
             },
             discards: Some(Discards { neighbour_packets: 0, neighbour_failures: 0, output_packets: 0 }),
             flows: Flows {

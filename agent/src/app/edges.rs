@@ -174,6 +174,8 @@ pub(super) struct Edges {
     listed_at: Option<KernelTime>,
     /// Interfaces that send through an edge.
     above: HashSet<u32>,
+    /// Interfaces that are no edge and send through none: what takes them goes to containers and virtual machines.
+    inside: HashSet<u32>,
     /// Edge interfaces that are gone, with the time of the last look at them.
     former: HashMap<Arc<str>, KernelTime>,
     /// Interfaces of an agent before this one, until they are attached.
@@ -326,6 +328,27 @@ impl Edges {
         !self.own_addresses.is_empty() && !local.is_unspecified() && !self.own_addresses.contains(&local)
     }
 
+    /// Whether an interface of ours is no edge and sends through none. Not as long as there is no edge at all: then it
+    /// was not found.
+    pub(super) fn leads_nowhere(&self, ifindex: u32) -> bool {
+        !self.attached.is_empty() && self.inside.contains(&ifindex)
+    }
+
+    /// Whether it is an address of our own namespace.
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
+        self.own_addresses.contains(&address)
+    }
+
+    /// Whether frames without a socket of our own namespace have passed an edge for this destination, of late.
+    pub(super) fn has_forwarded(&self, remote: IpAddr) -> bool {
+        self.destinations.get(&remote).is_some_and(|destination| destination.forwarded.packets > 0)
+    }
+
+    /// Bytes between sockets of this host that did not leave it.
+    pub(super) const fn stayed(&mut self, wire_bytes: u64) {
+        self.attribution.stayed_bytes = self.attribution.stayed_bytes.saturating_add(wire_bytes);
+    }
+
     /// A socket in another network namespace of this host sent this.
     pub(super) fn attributed_elsewhere(&mut self, remote: IpAddr, volume: Volume) {
         self.elsewhere_bytes = self.elsewhere_bytes.saturating_add(volume.wire_bytes);
@@ -447,6 +470,12 @@ impl App {
             })
             .collect();
         self.edges.above = edge::above(&links, &self.edges.attached.keys().copied().collect());
+        self.edges.inside = links
+            .iter()
+            .filter(|link| edge::judge(link).is_err() && !self.edges.above.contains(&link.index))
+            .map(|link| link.index)
+            .filter(|index| !self.edges.attached.contains_key(index))
+            .collect();
         // Both sides of what is new, read together, as early as possible: from here on they are compared.
         if self.edges.attached.values().any(|edge| edge.ledger.is_none()) {
             self.count_links(connection).await;

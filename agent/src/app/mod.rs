@@ -14,6 +14,7 @@
 //! | `observe` | readings become observations, judged and alerted on |
 //! | `sweep_time` | how long sweeps take |
 //! | `edges` | interface programs follow the interfaces; counters of both |
+//! | `stays` | what containers and the host send each other has not left |
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
 //! | `minute` | the interval record, coverage and losses |
@@ -49,6 +50,7 @@ mod service;
 pub mod snapshot;
 mod state;
 pub mod status;
+mod stays;
 mod sweep_time;
 mod watch;
 mod witnesses;
@@ -80,6 +82,7 @@ use self::{
     run_state::RunState,
     selftest::SelfTest,
     state::StateFile,
+    stays::Stays,
     sweep_time::SweepTimes,
     watch::Watch,
     witnesses::Watched,
@@ -159,6 +162,7 @@ struct App {
     /// For whoever reads the records.
     ledger: Option<Ledger>,
     edges: Edges,
+    stays: Stays,
     databases: Databases,
     minute: MinuteState,
     state: StateFile,
@@ -316,6 +320,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         minute: MinuteState::new(KernelTime::now(), WallTime::now()),
         booted: identity.booted,
         edges: Edges::default(),
+        stays: Stays::default(),
         waiting: VecDeque::new(),
         waiting_slots: HashSet::new(),
         provisional: HashMap::new(),

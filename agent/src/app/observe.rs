@@ -12,7 +12,7 @@ use homeport_ebpf::{
         CLASS_TIME_WAIT, CLASS_TUNNEL, ELSEWHERE,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
-    slot::{INITIATOR_UNKNOWN, QUALITY_SENDER},
+    slot::{INITIATOR_UNKNOWN, QUALITY_SENDER, WAY_TUNNEL},
 };
 
 use super::{App, outbox::Told, roles, sweep_time::SweepTime};
@@ -98,6 +98,9 @@ impl App {
     }
 
     fn take_slot(&mut self, slot: u32, generation: u32, now: KernelTime) {
+        if self.waits_for_sweep(slot, generation) {
+            return;
+        }
         if let Some(reading) = self.probe.read_slot(slot, generation, now) {
             self.take_reading(&reading, now);
         }
@@ -111,7 +114,9 @@ impl App {
         let started = SweepTime::now();
         let mut reading_took = SweepTime::default();
         let socket_before = self.socket_bytes();
-        match self.sweep_slots(now, &mut reading_took) {
+        let asides = self.sweep_slots(now, &mut reading_took);
+        self.settle_stays(now);
+        match asides {
             Ok(asides) => {
                 for (key, value) in asides.entries {
                     self.take_aside(&key, &value, now);
@@ -156,7 +161,7 @@ impl App {
             );
             took.add(started.passed());
             for reading in readings.drain(..) {
-                self.take_reading(&reading, now);
+                self.take_or_put_aside(reading, now);
             }
             next = result;
         }
@@ -167,7 +172,7 @@ impl App {
         Ok(asides)
     }
 
-    fn take_reading(&mut self, reading: &Reading, now: KernelTime) {
+    pub(super) fn take_reading(&mut self, reading: &Reading, now: KernelTime) {
         let (hot, cold) = (&reading.hot, &reading.cold);
         let protocol = Protocol(hot.protocol);
         let remote = SocketAddr::new(address(hot.remote), port(protocol, hot.remote_port));
@@ -210,7 +215,7 @@ impl App {
                 protocol,
                 service_port,
                 initiator,
-                sensor: if cold.inner != 0 { Sensor::Tunnel } else { Sensor::Socket },
+                sensor: if cold.way == WAY_TUNNEL { Sensor::Tunnel } else { Sensor::Socket },
             },
             local: (!local.ip().is_unspecified()).then(|| local.ip()),
             local_port: local.port(),
@@ -222,13 +227,9 @@ impl App {
             pre_existing: older.is_some() && self.is_new_to_us(cold.first_ns),
             closed: reading.closed,
         };
-        let elsewhere = match (cold.netns, self.own_netns) {
-            (0, _) | (_, None) => self.edges.is_elsewhere(local.ip()),
-            (namespace, Some(own)) => namespace != own,
-        };
         // What goes into a tunnel of this host is counted at the edge by its outer frames.
-        let inner = cold.inner != 0;
-        if elsewhere && !inner {
+        let inner = cold.way == WAY_TUNNEL;
+        if self.is_elsewhere(cold) && !inner {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
         } else if !inner {
             let has_owner = observation.key.owner.actor != Actor::Unowned;
@@ -291,9 +292,10 @@ impl App {
         let mut readings = Vec::new();
         let result = self.probe.drain(|reading| readings.push(reading));
         let mut bytes: u64 = readings.iter().map(|reading| reading.volume.wire_bytes).sum();
-        for reading in &readings {
-            self.take_reading(reading, now);
+        for reading in readings {
+            self.take_or_put_aside(reading, now);
         }
+        self.settle_stays(now);
         match result {
             Ok(asides) => {
                 for (key, value) in asides.entries {
@@ -311,6 +313,9 @@ impl App {
 
     /// Bytes without a slot: control packets, overflow, frames without a local socket.
     fn take_aside(&mut self, key: &AsideKey, value: &AsideValue, now: KernelTime) {
+        if self.aside_stayed(key) {
+            return self.edges.stayed(value.wire_bytes);
+        }
         let protocol = Protocol(key.protocol);
         let mut volume = Volume {
             wire_bytes: value.wire_bytes,
@@ -323,7 +328,7 @@ impl App {
                 return;
             }
         }
-        let socket = if key.inner != 0 { Sensor::Tunnel } else { Sensor::Socket };
+        let socket = if key.way == WAY_TUNNEL { Sensor::Tunnel } else { Sensor::Socket };
         let (actor, sensor, initiator) = match key.class {
             CLASS_CONTROL | CLASS_TIME_WAIT if protocol == Protocol::TCP => {
                 (Actor::Kernel("tcp".into()), socket, Initiator::Remote)
@@ -342,7 +347,7 @@ impl App {
             _ => (Actor::Unowned, socket, Initiator::Unknown),
         };
         match key.class {
-            _ if key.inner != 0 => {}
+            _ if key.way == WAY_TUNNEL => {}
             CLASS_CONTROL | CLASS_OVERFLOW if key.ifindex == ELSEWHERE => {
                 self.edges.attributed_elsewhere_without_slot(volume.wire_bytes);
             }

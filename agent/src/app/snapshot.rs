@@ -225,6 +225,9 @@ pub struct AttributionRow {
     pub unnamed: u64,
     #[serde(default)]
     pub discarded: u64,
+    /// Sockets of this host sent it to each other, and it never came to an edge; beside the identity.
+    #[serde(default)]
+    pub stayed: u64,
     pub rest: i64,
     #[serde(default)]
     pub discards: Option<DiscardsRow>,
@@ -529,6 +532,7 @@ pub(super) fn attribution_row(attribution: Attribution, discards: Option<Discard
         owned: attribution.owned_bytes,
         unnamed: attribution.unnamed_bytes,
         discarded: attribution.discarded_bytes,
+        stayed: attribution.stayed_bytes,
         rest: attribution.rest(),
         discards: discards.map(|discards| {
             let Discards { neighbour_packets, neighbour_failures, output_packets } = discards;

@@ -95,19 +95,14 @@ impl Database {
 
     fn from_file(file: MmdbFile) -> Result<Self, LoadError> {
         let mut counter = Counter::new(file.has_ipv6());
-        let mut records = HashMap::new();
+        let mut decoded = Decoded::new();
         let networks = file.scan(|network, found| {
             let Some(offset) = found.offset() else { return Ok(()) };
-            let record = match records.get(&offset) {
-                Some(record) => *record,
-                None => *records.entry(offset).or_insert(decode(found)?),
-            };
-            counter.add(network, record);
+            counter.add(network, decoded.at(offset, found)?);
             Ok(())
         })?;
-        let mut records: Box<[_]> = records.into_iter().collect();
-        records.sort_unstable_by_key(|(offset, _)| *offset);
-        let contents = counter.finish(networks, records.len() as u64);
+        let records = decoded.in_order();
+        let contents = counter.finish(networks, &records);
         if contents.countries == 0 && records.iter().all(|(_, record)| record.registered.is_none()) {
             return Err(file.fail(Fault::NoCountries { kind: Arc::clone(&file.id().kind), networks }));
         }
@@ -153,6 +148,43 @@ impl Database {
     }
 }
 
+/// The distinct records of a file while it is scanned.
+struct Decoded {
+    records: HashMap<usize, Record>,
+    /// The last record seen in each slot. Networks are many and records few: most are found here, without the hash
+    /// that offsets out of an untrusted file need.
+    recent: Box<[Option<(usize, Record)>]>,
+}
+
+impl Decoded {
+    /// A power of two. Real country databases have 250 records.
+    const SLOTS: usize = 1024;
+
+    fn new() -> Self {
+        Self { records: HashMap::new(), recent: vec![None; Self::SLOTS].into() }
+    }
+
+    /// The record at `offset`, which is the one of `found`.
+    fn at(&mut self, offset: usize, found: &Found<'_>) -> Result<Record, MaxMindDbError> {
+        let slot = &mut self.recent[offset % Self::SLOTS];
+        if let Some((_, record)) = slot.filter(|(recent, _)| *recent == offset) {
+            return Ok(record);
+        }
+        let record = match self.records.get(&offset) {
+            Some(record) => *record,
+            None => *self.records.entry(offset).or_insert(decode(found)?),
+        };
+        *slot = Some((offset, record));
+        Ok(record)
+    }
+
+    fn in_order(self) -> Box<[(usize, Record)]> {
+        let mut records: Box<[_]> = self.records.into_iter().collect();
+        records.sort_unstable_by_key(|(offset, _)| *offset);
+        records
+    }
+}
+
 /// Reads one record. A shape that does not fit is no error as long as another one does; a record that none of them
 /// can read is damaged.
 fn decode(found: &Found<'_>) -> Result<Record, MaxMindDbError> {
@@ -183,7 +215,6 @@ fn decode(found: &Found<'_>) -> Result<Record, MaxMindDbError> {
 /// Counts what a file holds while it is scanned.
 struct Counter {
     contents: Contents,
-    countries: BTreeSet<CountryCode>,
     /// First and last address of the special IPv4 ranges.
     special_v4: Vec<(u64, u64)>,
     /// First and last network of length 64 of the allocated IPv6 blocks.
@@ -195,18 +226,16 @@ impl Counter {
         let widen = |(first, last)| (u64::from(first), u64::from(last));
         Self {
             contents: Contents { has_ipv6, ..Contents::default() },
-            countries: BTreeSet::new(),
             special_v4: special::special_ranges_v4().into_iter().map(widen).collect(),
             allocated_v6: special::allocated_v6().map(span).collect(),
         }
     }
 
     fn add(&mut self, network: IpNet, record: Record) {
-        let Some(country) = record.country else {
+        if record.country.is_none() {
             self.contents.networks_without_country += 1;
             return;
-        };
-        self.countries.insert(country);
+        }
         let (first, last) = span(network);
         match network {
             IpNet::V4(_) => {
@@ -219,8 +248,14 @@ impl Counter {
         }
     }
 
-    fn finish(self, networks: u64, records: u64) -> Contents {
-        Contents { networks, records, countries: self.countries.len() as u64, ..self.contents }
+    fn finish(self, networks: u64, records: &[(usize, Record)]) -> Contents {
+        let countries: BTreeSet<_> = records.iter().filter_map(|(_, record)| record.country).collect();
+        Contents {
+            networks,
+            records: records.len() as u64,
+            countries: countries.len() as u64,
+            ..self.contents
+        }
     }
 }
 

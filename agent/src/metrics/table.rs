@@ -499,6 +499,14 @@ pub static FAMILIES: &[Family] = &[
         samples: |scrape, out| out.one(scrape.flows.attribution.unnamed),
     },
     Family {
+        stem: "homeport_stayed",
+        kind: Counter,
+        measure: Bytes,
+        labels: &[],
+        help: "Bytes of layer 3 that sockets of this host sent each other, and that never came to an edge interface.",
+        samples: |scrape, out| out.one(scrape.flows.attribution.stayed),
+    },
+    Family {
         stem: "homeport_fill_used",
         kind: Gauge,
         measure: Number,

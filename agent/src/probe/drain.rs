@@ -155,7 +155,7 @@ fn cold(element: &Element<'_>) -> io::Result<SlotCold> {
         local_port: element.get(Field::SlotLocalPort)?,
         quality: element.byte(Field::SlotQuality)?,
         initiator: element.byte(Field::SlotInitiator)?,
-        inner: element.byte(Field::SlotInner)?,
+        way: element.byte(Field::SlotWay)?,
         ..SlotCold::default()
     })
 }
@@ -205,7 +205,7 @@ fn aside(key: &Element<'_>, value: &Element<'_>) -> io::Result<(AsideKey, AsideV
         ifindex: key.short(Field::AsideIfindex)?,
         protocol: key.byte(Field::AsideProtocol)?,
         class: key.byte(Field::AsideClass)?,
-        inner: key.byte(Field::AsideInner)?,
+        way: key.byte(Field::AsideWay)?,
         ..AsideKey::default()
     };
     let value = AsideValue {

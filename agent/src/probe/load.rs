@@ -101,8 +101,7 @@ fn load_unchecked(
     let unknown = |error| ProbeError::Map { map: "own network namespace", error };
     let own = own_namespace(namespaces).map_err(unknown)?.unwrap_or_default();
     let scope = if settings.own_namespace_only { own } else { 0 };
-    let scope_inode =
-        if settings.own_namespace_only && offsets.sock_net != 0 { own_inode().map_err(unknown)? } else { 0 };
+    let own_inode = if offsets.sock_net == 0 { 0 } else { own_inode().map_err(unknown)? };
     let netns_by = namespaces.as_setting();
     let tunnel_kinds = tunnel_kinds();
     let offsets = AsGlobal(*offsets);
@@ -117,7 +116,7 @@ fn load_unchecked(
         .override_global("FIRST_GENERATION", &maps.first_generation, true)
         .override_global("SCOPE_NETNS", &scope, true)
         .override_global("OWN_NETNS", &own, true)
-        .override_global("SCOPE_INODE", &scope_inode, true)
+        .override_global("OWN_INODE", &own_inode, true)
         .override_global("TUNNEL_KINDS", &tunnel_kinds, true)
         .override_global("NETNS_BY", &netns_by, true)
         .map_max_entries("SLOTS", settings.slots)

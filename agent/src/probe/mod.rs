@@ -64,9 +64,10 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 use homeport_ebpf::{
-    aside::{AsideKey, AsideValue, CLASSES},
+    aside::{AsideKey, AsideValue, CLASS_FORWARDED, CLASSES},
     layout::{self, Field, TABLE_ENTRIES},
     loss::{LOSS_CAUSES, LossCell},
+    slot::{SlotCold, SlotHot, WAY_CABLE, WAY_DIRECT, WAY_TUNNEL},
 };
 
 pub(crate) use self::sys::unacknowledged_bytes;
@@ -308,6 +309,9 @@ impl Probe {
         if let Some(set) = &set {
             tracing::debug!(set = set.number, ?origin, "maps");
         }
+        if settings.own_namespace_only {
+            live.there_are_others();
+        }
         let known_generation = live.next_known_generation();
         let flow_events = take_ring(&mut ebpf, "FLOW_EVENTS")?;
         let host_events = take_ring(&mut ebpf, "HOST_EVENTS")?;
@@ -489,6 +493,11 @@ impl Probe {
         self.slots.owner_quality(slot, generation)
     }
 
+    /// What a slot holds by now, without reading it; `None` when it has moved on.
+    pub fn look_at_slot(&self, slot: u32, generation: u32) -> Option<(SlotHot, SlotCold)> {
+        self.slots.look(slot, generation)
+    }
+
     /// Reads slots that grew and are `ready`, up to a thousand, beginning with `from`. A whole sweep begins with 0,
     /// goes on with what is returned until that is `None`, and ends with [`Self::sweep_asides`].
     ///
@@ -551,6 +560,39 @@ impl Probe {
             self.aside = Some(idle);
         }
         Ok(asides)
+    }
+
+    /// Whether a frame that no socket of this network namespace sent has passed one of `interfaces` on its way to
+    /// `remote`, in this second or the one before. When that cannot be told, it is taken to have.
+    pub fn has_forwarded(
+        &self,
+        remote: [u8; 16],
+        protocol: u8,
+        interfaces: impl IntoIterator<Item = u32>,
+    ) -> bool {
+        let key = |ifindex| AsideKey {
+            remote,
+            ifindex,
+            protocol,
+            class: CLASS_FORWARDED,
+            way: WAY_DIRECT,
+            ..AsideKey::default()
+        };
+        // What found no room has lost its destination.
+        let keys = interfaces.into_iter().map(key).chain([AsideKey::rest(CLASS_FORWARDED, WAY_DIRECT)]);
+        keys.into_iter().any(|key| {
+            [0, 1].into_iter().any(|idx| {
+                let found = map_fd(&self.ebpf, aside_name(idx))
+                    .map_err(io::Error::other)
+                    .and_then(|map| sys::lookup::<_, AsideValue>(map, &key));
+                !matches!(found, Ok(None)) && !matches!(found, Ok(Some(AsideValue { packets: 0, .. })))
+            })
+        })
+    }
+
+    /// Sockets of other network namespaces send: from here on frames at the edge are asked whose they are.
+    pub fn there_are_others(&self) {
+        self.live.there_are_others();
     }
 
     /// The commit that has to be written next, if there is anything new in it.
@@ -622,8 +664,8 @@ const fn aside_name(idx: u32) -> &'static str {
 /// Makes the entries that take what finds no room, before the map is written to.
 fn make_rests(map: BorrowedFd<'_>) -> io::Result<()> {
     for class in CLASSES {
-        for inner in [0, 1] {
-            sys::insert_new(map, &AsideKey::rest(class, inner), &AsideValue::default())?;
+        for way in [WAY_DIRECT, WAY_TUNNEL, WAY_CABLE] {
+            sys::insert_new(map, &AsideKey::rest(class, way), &AsideValue::default())?;
         }
     }
     Ok(())

@@ -202,6 +202,15 @@ impl Slots {
         Some(self.take_reading(slot, hot, now))
     }
 
+    /// What a slot holds by now, without reading it; `None` when it has moved on.
+    pub(super) fn look(&self, slot: u32, generation: u32) -> Option<(SlotHot, SlotCold)> {
+        if slot >= self.array.len() {
+            return None;
+        }
+        let hot = self.array.hot(slot);
+        (hot.generation == generation && hot.active != 0).then(|| (hot, self.array.cold(slot)))
+    }
+
     /// How well the owner of a slot is known by now; `None` when the slot has moved on.
     pub(super) fn owner_quality(&self, slot: u32, generation: u32) -> Option<u8> {
         (slot < self.array.len() && self.array.hot(slot).generation == generation)

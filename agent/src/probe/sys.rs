@@ -429,6 +429,12 @@ impl LiveSettings {
         active.store(idle, Ordering::SeqCst);
     }
 
+    /// Sockets of other network namespaces send: from here on frames at the edge are asked whose they are.
+    pub(super) fn there_are_others(&self) {
+        // SAFETY: a field of a live element.
+        self.field(|live| unsafe { &raw mut (*live).others }).store(1, Ordering::Relaxed);
+    }
+
     /// Voids every known destination.
     pub(super) fn next_known_generation(&self) -> u32 {
         // SAFETY: a field of a live element.

@@ -9,9 +9,11 @@
 //! | `table` | processes by number, with start time, executable and command line |
 //! | `procfs` | what `/proc` says about one process |
 //! | `cgroups` | cgroup ids to paths, units and containers |
+//! | `addresses` | addresses of the host in other network namespaces |
 //! | `sockets` | sockets that are older than the agent, in every network namespace |
 //! | `kernel_service` | kernel threads that serve data, by name and by port |
 
+pub mod addresses;
 mod cgroups;
 mod kernel_service;
 pub mod procfs;

@@ -22,6 +22,9 @@ pub struct Attribution {
     /// The socket ledger has them, and the kernel says that it discarded packets on their way to the edge.
     #[serde(default)]
     pub discarded_bytes: u64,
+    /// Beside the identity: sockets of this host sent it to each other, and it never came to an edge.
+    #[serde(default)]
+    pub stayed_bytes: u64,
 }
 
 impl Attribution {
@@ -41,6 +44,7 @@ impl Attribution {
             owned_bytes: self.owned_bytes.saturating_sub(earlier.owned_bytes),
             unnamed_bytes: self.unnamed_bytes.saturating_sub(earlier.unnamed_bytes),
             discarded_bytes: self.discarded_bytes.saturating_sub(earlier.discarded_bytes),
+            stayed_bytes: self.stayed_bytes.saturating_sub(earlier.stayed_bytes),
         }
     }
 
@@ -56,13 +60,19 @@ mod tests {
 
     #[test]
     fn the_rest_closes_the_identity_in_both_directions() {
-        let now =
-            Attribution { socket_bytes: 1000, owned_bytes: 700, unnamed_bytes: 100, discarded_bytes: 0 };
+        let now = Attribution {
+            socket_bytes: 1000,
+            owned_bytes: 700,
+            unnamed_bytes: 100,
+            discarded_bytes: 0,
+            stayed_bytes: 5000,
+        };
         assert_eq!(now.rest(), 200);
         assert_eq!(Attribution { owned_bytes: 950, ..now }.rest(), -50);
         assert_eq!(Attribution { owned_bytes: 950, discarded_bytes: 50, ..now }.rest(), 0);
         let later = Attribution { socket_bytes: 1500, owned_bytes: 1200, discarded_bytes: 7, ..now };
-        let added = Attribution { socket_bytes: 500, owned_bytes: 500, unnamed_bytes: 0, discarded_bytes: 7 };
+        let added =
+            Attribution { socket_bytes: 500, owned_bytes: 500, discarded_bytes: 7, ..Attribution::default() };
         assert_eq!(later.since(&now), added);
     }
 }

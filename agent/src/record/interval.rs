@@ -182,6 +182,8 @@ pub struct AttributionExtra {
     pub unnamed: u64,
     /// What the socket ledger has, and the kernel discarded before the edge.
     pub discarded: u64,
+    /// Sockets of this host sent it to each other, and it never came to an edge; beside the identity.
+    pub stayed: u64,
     /// What is left. Positive: it left without owner. Negative: it did not leave, and nobody says why, or it waits.
     pub rest: i64,
     /// What the kernel says it discarded, of the whole machine; absent where it does not tell.
@@ -214,6 +216,7 @@ impl From<Attribution> for AttributionExtra {
             owned: attribution.owned_bytes,
             unnamed: attribution.unnamed_bytes,
             discarded: attribution.discarded_bytes,
+            stayed: attribution.stayed_bytes,
             rest: attribution.rest(),
             discards: None,
         }

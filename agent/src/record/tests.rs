@@ -373,6 +373,7 @@ fn minute(totals: Totals, interfaces: Vec<Interface>) -> Minute {
             owned_bytes: 2_552,
             unnamed_bytes: 64,
             discarded_bytes: 1_000,
+            stayed_bytes: 4_000,
         },
         discards: Some(Discards { neighbour_packets: 1, neighbour_failures: 0, output_packets: 3 }),
         flows: Flows { rows: 1, evicted: 0, overflowed_readings: 0, open_episodes: 1 },

@@ -6,6 +6,7 @@
 mod approved;
 mod away;
 mod bad_input;
+mod containers;
 mod coverage;
 mod database;
 mod discards;

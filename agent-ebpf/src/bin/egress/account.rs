@@ -173,7 +173,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
             // SAFETY: checked by the lookup; whoever writes, writes the same.
             unsafe { *seen = 1 };
         }
-        asides::add(CLASS_CONTROL, place(skb, sk), kernel::enters_tunnel(skb), packet);
+        asides::add(CLASS_CONTROL, place(skb, sk), kernel::way(skb), packet);
         return;
     }
     let state = if known.is_null() { maps::socket_state_or_new(sk) } else { known };
@@ -223,7 +223,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     }
     let Ok(Some(slot_idx)) = FREE.pop() else {
         tell::lose(LOSS_SLOTS, packet.wire_bytes);
-        asides::add(CLASS_OVERFLOW, place(skb, sk), kernel::enters_tunnel(skb), packet);
+        asides::add(CLASS_OVERFLOW, place(skb, sk), kernel::way(skb), packet);
         return;
     };
     let Some(slot) = SLOTS.get_ptr_mut(slot_idx) else { return };
@@ -340,7 +340,7 @@ fn take(
     // SAFETY: `skb` is the context.
     cold.socket_cgroup_id = unsafe { bpf_skb_cgroup_id(skb) };
     cold.netns = netns(skb, sk);
-    cold.inner = kernel::enters_tunnel(skb) as u8;
+    cold.way = kernel::way(skb);
     // SAFETY: no arguments.
     cold.first_ns = unsafe { bpf_ktime_get_ns() };
     // SAFETY: sixteen bytes into sixteen bytes.

@@ -8,11 +8,10 @@ use homeport_ebpf::{
 
 use crate::{kernel, maps, packet::Packet, tell};
 
-/// Adds the packet to its destination in `class`; `inner` when it is on its way into a tunnel.
+/// Adds the packet to its destination in `class`; `way`: `WAY_*`.
 #[inline(always)]
-pub(crate) fn add(class: u8, ifindex: u32, inner: bool, packet: &Packet) {
-    let mut key =
-        AsideKey { remote: [0; 16], ifindex, protocol: packet.protocol, class, inner: inner as u8, _pad: 0 };
+pub(crate) fn add(class: u8, ifindex: u32, way: u8, packet: &Packet) {
+    let mut key = AsideKey { remote: [0; 16], ifindex, protocol: packet.protocol, class, way, _pad: 0 };
     // SAFETY: sixteen bytes into sixteen bytes.
     unsafe { (&raw mut key.remote).cast::<[u64; 2]>().write_unaligned(packet.remote) };
     let map = maps::aside();

@@ -10,12 +10,12 @@ use aya_ebpf::{
 use homeport_ebpf::{
     aside::{CLASS_FORWARDED, CLASS_KERNEL, CLASS_PACKET, CLASS_TIME_WAIT, CLASS_TUNNEL},
     loss::{LOSS_INTERFACE, LOSS_UNPARSED},
-    slot::slot_of,
+    slot::{WAY_DIRECT, slot_of},
 };
 
 use crate::{
     asides, kernel,
-    maps::{self, HIGH_INTERFACES, INTERFACES, SEES_ANSWERS6, SLOTS},
+    maps::{self, HIGH_INTERFACES, INTERFACES, LIVE, SEES_ANSWERS6, SLOTS},
     packet::{
         self, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IGMP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
         IPPROTO_UDPLITE, IPV4_HEADER, IPV6_HEADER, Packet,
@@ -134,7 +134,7 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
             if class == CLASS_TUNNEL {
                 packet.resize(frame_bytes - l3_at as u64 * frames);
             }
-            asides::add(class, ifindex, false, &packet);
+            asides::add(class, ifindex, WAY_DIRECT, &packet);
         }
         None => tell::lose(LOSS_UNPARSED, wire_len as u64),
     }
@@ -145,10 +145,14 @@ fn sees_answers6() -> bool {
     SEES_ANSWERS6.get(0).is_some_and(|seen| *seen != 0)
 }
 
-/// A socket that the socket ledger leaves out: devices like macvlan hand frames of another namespace on with it.
+/// A socket that is not one of this namespace: bridges, and devices like macvlan, hand frames of another one on with it.
 #[inline(always)]
 fn is_of_another_namespace(sk: *mut bpf_sock) -> bool {
-    if maps::scope_inode() == 0 || kernel::netns_inode(sk) == maps::scope_inode() {
+    // Asked only where there are others: it takes two reads of kernel memory.
+    if maps::own_inode() == 0 || LIVE.get(0).is_none_or(|live| live.others == 0) {
+        return false;
+    }
+    if kernel::netns_inode(sk) == maps::own_inode() {
         return false;
     }
     // SAFETY: checked for null by the caller; the result is checked below.

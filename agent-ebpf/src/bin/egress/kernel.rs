@@ -11,7 +11,10 @@ use aya_ebpf::{
     },
     programs::SockAddrContext,
 };
-use homeport_ebpf::{settings::KIND_BYTES, slot::Stamp};
+use homeport_ebpf::{
+    settings::KIND_BYTES,
+    slot::{Stamp, WAY_CABLE, WAY_DIRECT, WAY_TUNNEL},
+};
 
 use crate::maps::{self, offset};
 
@@ -121,18 +124,18 @@ pub(crate) fn route_mtu(skb: *mut __sk_buff, is_ipv6: bool) -> u32 {
     peek(metrics, MTU_AT)
 }
 
-/// The packet leaves through a device that puts it into another packet.
+/// What kind of device the packet leaves through (`WAY_*`).
 #[inline(always)]
-pub(crate) fn enters_tunnel(skb: *mut __sk_buff) -> bool {
+pub(crate) fn way(skb: *mut __sk_buff) -> u8 {
     if offset!(skb_dev) == 0 || offset!(device_link_ops) == 0 {
-        return false;
+        return WAY_DIRECT;
     }
     let buffer: u64 = peek((&raw const skb) as u64, 0);
     let device: u64 = peek(buffer, offset!(skb_dev));
     let operations: u64 = peek(device, offset!(device_link_ops));
     if operations == 0 {
         // A network card.
-        return false;
+        return WAY_DIRECT;
     }
     let text: u64 = peek(operations, offset!(link_ops_kind));
     // The helper ends what it copies with a zero byte of its own.
@@ -148,8 +151,16 @@ pub(crate) fn enters_tunnel(skb: *mut __sk_buff) -> bool {
         bpf_probe_read_kernel_str(first.cast(), KIND_BYTES as u32 + 1, text as *const c_void);
         first.read_volatile()
     };
-    maps::is_tunnel_kind(kind)
+    match kind {
+        VETH | NETKIT => WAY_CABLE,
+        _ if maps::is_tunnel_kind(kind) => WAY_TUNNEL,
+        _ => WAY_DIRECT,
+    }
 }
+
+/// Kinds of devices as they are compared: their first bytes as one number.
+const VETH: u64 = u64::from_ne_bytes(*b"veth\0\0\0\0");
+const NETKIT: u64 = u64::from_ne_bytes(*b"netkit\0\0");
 
 /// Start of the thread group that `task` belongs to, in nanoseconds since boot.
 #[inline(always)]

@@ -116,9 +116,9 @@ static SCOPE_NETNS: u64 = 0;
 #[unsafe(no_mangle)]
 static OWN_NETNS: u64 = 0;
 
-/// The inode number of the namespace to account for; zero: unknown, or all of them.
+/// The inode number of the agent's own network namespace; zero: unknown.
 #[unsafe(no_mangle)]
-static SCOPE_INODE: u64 = 0;
+static OWN_INODE: u64 = 0;
 
 /// Kinds of tunnel devices, unused places zero.
 #[unsafe(no_mangle)]
@@ -162,9 +162,9 @@ pub(crate) fn own_netns() -> u64 {
 }
 
 #[inline(always)]
-pub(crate) fn scope_inode() -> u64 {
+pub(crate) fn own_inode() -> u64 {
     // SAFETY: a static; volatile because the agent writes it before loading.
-    unsafe { core::ptr::read_volatile(&raw const SCOPE_INODE) }
+    unsafe { core::ptr::read_volatile(&raw const OWN_INODE) }
 }
 
 /// Whether devices of this kind put packets into other packets.
