@@ -360,6 +360,7 @@ impl Collector {
         sum.owned = sum.owned.saturating_add(next.owned);
         sum.unnamed = sum.unnamed.saturating_add(next.unnamed);
         sum.discarded = sum.discarded.saturating_add(next.discarded);
+        sum.stayed = sum.stayed.saturating_add(next.stayed);
         sum.rest = sum.rest.saturating_add(next.rest);
         Ok(())
     }

@@ -282,7 +282,7 @@ fn reconciliation(statement: &Statement) -> Markup {
                     td.number { (number(row.compared)) } td.number { (number(row.not_compared)) }
                 } } }
             } }
-            p { "Local sockets sent " (number(sum.socket)) " bytes over the edge: " (number(sum.owned)) " have an owner, " (number(sum.unnamed)) " no name; " (number(sum.discarded)) " the kernel discarded before the edge, " (signed(sum.rest)) " nothing explains." }
+            p { "Local sockets sent " (number(sum.socket)) " bytes over the edge: " (number(sum.owned)) " have an owner, " (number(sum.unnamed)) " no name; " (number(sum.discarded)) " the kernel discarded before the edge, " (signed(sum.rest)) " nothing explains. " (number(sum.stayed)) " more went between sockets of this host and never came to an edge." }
         }
     }
 }

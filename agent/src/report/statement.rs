@@ -385,6 +385,9 @@ pub struct Attribution {
     pub owned: u64,
     pub unnamed: u64,
     pub discarded: u64,
+    // Records of earlier builds have none.
+    #[serde(default)]
+    pub stayed: u64,
     pub rest: i64,
 }
 

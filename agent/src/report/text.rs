@@ -298,12 +298,13 @@ fn reconciliation(out: &mut String, statement: &Statement) -> fmt::Result {
     writeln!(
         out,
         "local sockets: {} bytes at the edge; {} with an owner, {} without a name, {} discarded by the kernel before \
-         it, {} unexplained",
+         it, {} unexplained; {} more went between sockets of this host and never came to an edge",
         number(sum.socket),
         number(sum.owned),
         number(sum.unnamed),
         number(sum.discarded),
-        signed(sum.rest)
+        signed(sum.rest),
+        number(sum.stayed)
     )
 }
 
