@@ -1,6 +1,7 @@
 //! The sink against a real Prometheus Alertmanager.
 
 use std::{
+    fs,
     net::{SocketAddr, TcpListener},
     path::Path,
     thread,
