@@ -2,24 +2,25 @@
 
 /// For every build and test, with the file it brings when it is a program (checked on other systems).
 pub(crate) const PROGRAMS: &[(&str, &str)] = &[
-    ("g++", "g++"),             // C and C++ parts of crates: zstd, libFuzzer
-    ("chromium", "chromium"),   // end-to-end tests: the status page in a real browser
-    ("curl", "curl"),           // end-to-end tests: HTTP clients and servers
-    ("ethtool", "ethtool"),     // end-to-end tests: segmentation offload on and off
-    ("iperf3", "iperf3"),       // end-to-end tests and bench: bulk traffic
-    ("iproute2", "ip"),         // end-to-end tests: network namespaces
-    ("iputils-ping", "ping"),   // end-to-end tests: ICMP
-    ("nftables", "nft"),        // end-to-end tests and bench: rules beside the agent
-    ("openssl", "openssl"),     // end-to-end tests: certificates
-    ("procps", "ps"),           // end-to-end tests: processes
-    ("prometheus", "promtool"), // tests of the alerting rules
+    ("btrfs-progs", "mkfs.btrfs"), // end-to-end tests: a file system with quotas that count for root
+    ("g++", "g++"),                // C and C++ parts of crates: zstd, libFuzzer
+    ("chromium", "chromium"),      // end-to-end tests: the status page in a real browser
+    ("curl", "curl"),              // end-to-end tests: HTTP clients and servers
+    ("ethtool", "ethtool"),        // end-to-end tests: segmentation offload on and off
+    ("iperf3", "iperf3"),          // end-to-end tests and bench: bulk traffic
+    ("iproute2", "ip"),            // end-to-end tests: network namespaces
+    ("iputils-ping", "ping"),      // end-to-end tests: ICMP
+    ("nftables", "nft"),           // end-to-end tests and bench: rules beside the agent
+    ("openssl", "openssl"),        // end-to-end tests: certificates
+    ("procps", "ps"),              // end-to-end tests: processes
+    ("prometheus", "promtool"),    // tests of the alerting rules
     ("prometheus-alertmanager", "prometheus-alertmanager"), // delivery tests: a receiver of alerts
-    ("python3", "python3"),     // end-to-end tests: small clients and receivers
+    ("python3", "python3"),        // end-to-end tests: small clients and receivers
     ("python3-venv", "python3"), // another implementation of the ledger's formats, in a directory of its own
-    ("rsync", "rsync"),         // demo: a backup that leaves the server
-    ("rsyslog", "rsyslogd"),    // tests of sinks: a syslog server
+    ("rsync", "rsync"),          // demo: a backup that leaves the server
+    ("rsyslog", "rsyslogd"),     // tests of sinks: a syslog server
     ("rsyslog-gnutls", "rsyslogd"), // the same with TLS
-    ("util-linux", "unshare"),  // end-to-end tests: namespaces of their own
+    ("util-linux", "unshare"),   // end-to-end tests: namespaces of their own
 ];
 
 /// For `cargo xtask vm` and the part of it that `ci` runs.

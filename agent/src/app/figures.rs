@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::App;
-use crate::{ledger::witness::watch::WitnessRow, record::finding, sink::SinkRow};
+use crate::{
+    ledger::{Ledger, Timing, witness::watch::WitnessRow},
+    record::finding,
+    sink::SinkRow,
+};
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +22,8 @@ pub struct Figures {
     pub witnesses: Vec<WitnessRow>,
     /// Records that the disk has not taken yet.
     pub unwritten: u64,
+    /// How long the ledger took to append and sync, if there is one.
+    pub appends: Option<Timing>,
 }
 
 impl App {
@@ -26,6 +32,7 @@ impl App {
             sinks: self.delivery.rows(),
             witnesses: self.witnesses.rows(),
             unwritten: self.outbox.health().degraded.map_or(0, |degraded| degraded.queued_records as u64),
+            appends: self.ledger.as_ref().map(Ledger::status).map(|status| status.appends),
             ..Figures::default()
         };
         for episode in self.episodes.open() {

@@ -21,6 +21,7 @@ use crate::{
         Loss, coverage,
         interval::{Balance, Coverage, Flows, Interface, Minute, interval},
         lifecycle::{Event, lifecycle},
+        writer::{Health, Outage},
     },
 };
 
@@ -214,6 +215,26 @@ impl App {
         self.clock = clock;
     }
 
+    /// An outage that came and went since the last look is on record, too.
+    fn look_at_the_writer(&mut self) {
+        let Health { degraded, outages, last_outage, .. } = self.outbox.health();
+        let n_new = outages - std::mem::replace(&mut self.outages_seen, outages);
+        match (degraded, last_outage) {
+            (Some(degraded), _) => self.degraded("records", &degraded.reason),
+            (None, Some(Outage { since, until, reason }))
+                if n_new > 0 && !self.conditions.contains_key("records") =>
+            {
+                let reason = if n_new > 1 { format!("{reason} ({n_new} times in a second)") } else { reason };
+                let degraded_ms = until.since(since).as_millis() as u64;
+                tracing::error!(part = "records", degraded_ms, "degraded for a moment: {reason}");
+                let part = "records".to_owned();
+                self.record_event(Event::Degraded { part: part.clone(), reason });
+                self.record_event(Event::Recovered { part, degraded_ms });
+            }
+            (None, _) => self.recovered("records"),
+        }
+    }
+
     /// Looks at everything that may be wrong for a while.
     pub(super) fn look_at_conditions(&mut self) {
         let losses = match self.probe.losses() {
@@ -256,10 +277,7 @@ impl App {
             }
             None => self.recovered("accounting"),
         }
-        match self.outbox.health().degraded {
-            Some(degraded) => self.degraded("records", &degraded.reason.to_string()),
-            None => self.recovered("records"),
-        }
+        self.look_at_the_writer();
         if let Some(status) = self.ledger.as_ref().map(Ledger::status) {
             match status.fault {
                 Some(fault) => self.degraded("ledger-checkpoint", &fault),

@@ -182,6 +182,8 @@ struct App {
     /// What the last look at each lasting condition said, so that only changes are told.
     conditions: HashMap<String, String>,
     condition_since: HashMap<String, KernelTime>,
+    /// Times that the disk took no records, of those that were told.
+    outages_seen: u64,
     warned_age: HashSet<String>,
     commits: Commits,
     boot: Arc<str>,
@@ -332,6 +334,7 @@ pub async fn run(config: Config, options: Options) -> Result<(), Failure> {
         readings: Vec::new(),
         conditions: HashMap::new(),
         condition_since: HashMap::new(),
+        outages_seen: 0,
         warned_age: HashSet::new(),
         config,
         options,

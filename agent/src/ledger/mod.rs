@@ -84,6 +84,7 @@
 //! | `disk` | the file operations, fakeable |
 //! | `store`, `recover`, `retention` | append, publish and prune; open; what goes when |
 //! | `shared` | the handle for readers |
+//! | `timing` | how long appending takes |
 
 pub mod audit;
 mod bundle;
@@ -101,6 +102,7 @@ mod shared;
 mod store;
 #[cfg(test)]
 mod tests;
+mod timing;
 pub mod witness;
 
 pub(crate) use self::{
@@ -114,4 +116,5 @@ pub use self::{
     entry::{Entry, Page, Source},
     retention::Retention,
     shared::{Ledger, Status},
+    timing::Timing,
 };

@@ -22,6 +22,7 @@ use crate::{
         entry::{Entry, Page, Source},
         pack,
         path::{self, WIDTH},
+        timing::Timing,
     },
 };
 
@@ -44,6 +45,8 @@ pub struct Status {
     pub checkpoint_time: Option<WallTime>,
     /// Why there is no newer one, if that is not for want of entries.
     pub fault: Option<String>,
+    /// How long it took to append and sync each batch, since the start, whether it worked or not.
+    pub appends: Timing,
     /// What was lost or is damaged, in words. It stays until somebody has looked, and the agent was started again.
     pub damage: Option<String>,
 }

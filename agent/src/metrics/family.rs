@@ -11,6 +11,7 @@ use prometheus_client::{
 };
 
 use super::Scrape;
+use crate::ledger::Timing;
 
 /// What a value does over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// How many of something were in which class, since the agent started.
+    Histogram,
 }
 
 /// The unit of a value; it is part of the name.
@@ -46,11 +49,13 @@ pub struct Family {
 }
 
 /// A number as it is kept: counters beyond 2^53 stay exact.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Number {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
+    /// Of a histogram.
+    Times(Box<Timing>),
 }
 
 impl From<u64> for Number {
@@ -68,6 +73,12 @@ impl From<i64> for Number {
 impl From<f64> for Number {
     fn from(value: f64) -> Self {
         Self::Float(value)
+    }
+}
+
+impl From<Timing> for Number {
+    fn from(times: Timing) -> Self {
+        Self::Times(Box::new(times))
     }
 }
 
@@ -94,7 +105,7 @@ impl Samples {
 }
 
 impl Family {
-    /// Counter or gauge.
+    /// Counter, gauge or histogram.
     pub const fn kind(&self) -> Kind {
         self.kind
     }
@@ -108,7 +119,7 @@ impl Family {
         };
         let total = match self.kind {
             Kind::Counter => "_total",
-            Kind::Gauge => "",
+            Kind::Gauge | Kind::Histogram => "",
         };
         format!("{}{unit}{total}", self.stem)
     }
@@ -128,6 +139,7 @@ impl Family {
         let kind = match self.kind {
             Kind::Counter => MetricType::Counter,
             Kind::Gauge => MetricType::Gauge,
+            Kind::Histogram => MetricType::Histogram,
         };
         // The library ends the help with a full stop.
         let help = self.help.trim_end_matches('.');
@@ -159,6 +171,17 @@ impl Family {
             (Kind::Gauge, Number::Unsigned(value)) => metric.encode_gauge(&value),
             (Kind::Gauge, Number::Signed(value)) => metric.encode_gauge(&value),
             (Kind::Gauge, Number::Float(value)) => metric.encode_gauge(&value),
+            (Kind::Histogram, Number::Times(times)) => {
+                let classes: Vec<_> = times.classes().collect();
+                metric.encode_histogram::<NoLabelSet>(
+                    times.total().as_secs_f64(),
+                    times.count(),
+                    &classes,
+                    None,
+                )
+            }
+            // A family of another kind than its numbers would be found by the first test that renders it.
+            (Kind::Counter | Kind::Gauge, Number::Times(_)) | (Kind::Histogram, _) => Err(fmt::Error),
         }
     }
 }

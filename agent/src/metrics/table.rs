@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::family::{
     Family,
-    Kind::{Counter, Gauge},
+    Kind::{Counter, Gauge, Histogram},
     Measure::{Bytes, Number, Seconds},
 };
 use crate::app::snapshot::{FrameRow, InterfaceRow};
@@ -308,6 +308,18 @@ pub static FAMILIES: &[Family] = &[
         samples: |scrape, out| {
             if let Some(ledger) = &scrape.flows.ledger {
                 out.one(ledger.bytes);
+            }
+        },
+    },
+    Family {
+        stem: "homeport_ledger_append_duration",
+        kind: Histogram,
+        measure: Seconds,
+        labels: &[],
+        help: "How long it took to append records to the ledger and sync them, batch by batch, whether it worked or not.",
+        samples: |scrape, out| {
+            if let Some(appends) = &scrape.figures.appends {
+                out.one(appends.clone());
             }
         },
     },

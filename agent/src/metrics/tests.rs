@@ -1,9 +1,15 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
 use super::{FAMILIES, Kind, Scrape, render};
-use crate::app::{figures::Figures, overview::ExceptionRow};
+use crate::{
+    app::{figures::Figures, overview::ExceptionRow},
+    ledger::Timing,
+};
 
 fn sweep() -> Value {
     let time = json!({"wall_us": 1500, "processor_us": 900});
@@ -92,12 +98,17 @@ fn scrape() -> Scrape {
         "name": "auditor", "url": "https://witness.example", "state": "refusing", "signed_entries": 30, "signed_at": null,
         "failing_since": null, "reason": "it has seen more",
     });
+    let mut appends = Timing::default();
+    for millis in [1, 3, 3, 20_000] {
+        appends.took(Duration::from_millis(millis));
+    }
     let figures = Figures {
         episodes: BTreeMap::from([(("transfer", "high".to_owned()), 2)]),
         coverage_findings: BTreeMap::from([("bypass", 1)]),
         sinks: vec![serde_json::from_value(sink).expect("a row")],
         witnesses: vec![serde_json::from_value(witness).expect("a row")],
         unwritten: 5,
+        appends: Some(appends),
     };
     Scrape {
         exceptions,
@@ -164,6 +175,13 @@ fn a_scrape_says_what_the_agent_says() {
         ("homeport_ledger_signed_entries", "38"),
         ("homeport_ledger_checkpoint_time_seconds", "1767323040.0"),
         ("homeport_ledger_size_bytes", "9000"),
+        (r#"homeport_ledger_append_duration_seconds_bucket{le="0.0005"}"#, "0"),
+        (r#"homeport_ledger_append_duration_seconds_bucket{le="0.001"}"#, "1"),
+        (r#"homeport_ledger_append_duration_seconds_bucket{le="0.005"}"#, "3"),
+        (r#"homeport_ledger_append_duration_seconds_bucket{le="10.0"}"#, "3"),
+        (r#"homeport_ledger_append_duration_seconds_bucket{le="+Inf"}"#, "4"),
+        ("homeport_ledger_append_duration_seconds_count", "4"),
+        ("homeport_ledger_append_duration_seconds_sum", "20.007"),
         (r#"homeport_ledger_faulty{what="damage"}"#, "1"),
     ];
     for (name, value) in expected {
@@ -196,7 +214,11 @@ fn markdown() -> String {
     let rows: String = FAMILIES
         .iter()
         .map(|family| {
-            let kind = if family.kind() == Kind::Counter { "counter" } else { "gauge" };
+            let kind = match family.kind() {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
             let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
             format!("| `{}` | {kind} | {} | {} |\n", family.name(), labels.join(", "), family.help)
         })
@@ -223,7 +245,13 @@ fn the_page_has_this_table() {
 /// Rules and dashboards that ask for what nobody tells would be silent for ever.
 #[test]
 fn rules_and_dashboards_name_only_what_there_is() {
-    let known: BTreeSet<String> = FAMILIES.iter().map(super::Family::name).collect();
+    let parts = |family: &super::Family| match family.kind() {
+        Kind::Counter | Kind::Gauge => vec![family.name()],
+        Kind::Histogram => {
+            ["bucket", "sum", "count"].map(|part| format!("{}_{part}", family.name())).to_vec()
+        }
+    };
+    let known: BTreeSet<String> = FAMILIES.iter().flat_map(parts).collect();
     let mut named = BTreeSet::new();
     for file in ["prometheus/homeport.rules.yml", "grafana/fleet.json", "grafana/host.json"] {
         let path = format!("{}/deploy/{file}", env!("CARGO_MANIFEST_DIR"));

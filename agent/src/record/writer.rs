@@ -49,7 +49,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use copy::Copy;
-pub use engine::{Degraded, Health};
+pub use engine::{Degraded, Health, Outage};
 use engine::{Engine, Now};
 use files::{Disk, Files as _, directory};
 pub use ledger::LedgerSettings;

@@ -10,6 +10,7 @@
 //! | `restart` | restarts at random moments under four transfers, and the sum of all records |
 //! | `ledger` | kills at random moments while the ledger is written |
 //! | `kill` | the same with sinks, and with the whole agent: receivers have what the ledger has |
+//! | `burst` | hundreds of violations at once, and when a real Alertmanager shows them |
 //! | `inbox` | a receiver that remembers what came |
 //! | `outage` | a receiver that is away for a minute |
 //! | `year` | the ledger of a host's year: its size, and how quick it is read |
@@ -17,6 +18,7 @@
 //! | `random` | numbers that a seed repeats |
 //! | `report` | the table at the end |
 
+pub mod burst;
 pub mod flows;
 mod inbox;
 pub mod kill;

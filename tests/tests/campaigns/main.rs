@@ -1,6 +1,6 @@
 //! Short versions of the campaigns about the ledger and its delivery; `cargo xtask soak` runs the long ones.
 
-use homeport_tests::campaign::{Progress, Random, Report, kill, outage, year};
+use homeport_tests::campaign::{Progress, Random, Report, burst, kill, outage, year};
 
 fn check(run: impl FnOnce(u64) -> anyhow::Result<Report>) -> anyhow::Result<()> {
     let seed = Random::fresh_seed();
@@ -17,6 +17,12 @@ fn whoever_is_killed_receivers_have_what_the_ledger_has() -> anyhow::Result<()> 
 #[test]
 fn an_agent_that_is_killed_again_and_again_delivers_what_its_ledger_has() -> anyhow::Result<()> {
     check(|seed| kill::run(&kill::Plan::short_agent(seed), Progress::silent()))
+}
+
+/// Times are for an optimized build to promise: `cargo xtask soak burst`.
+#[test]
+fn every_violation_of_a_burst_is_shown_by_alertmanager() -> anyhow::Result<()> {
+    check(|_| burst::run(&burst::Plan::short(), Progress::silent()))
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::Command,
     thread,
@@ -15,16 +15,14 @@ use homeport_tests::{
     lab::{Family, Host, Lab},
     ledger,
     patience::patient,
+    receiver::alertmanager::Alertmanager,
     records::Records,
     scene::{Scene, scene},
     settings::Settings,
 };
 use serde_json::Value;
 
-use crate::{
-    alertmanager::{Alertmanager, PROGRAM},
-    receiver::Receiver,
-};
+use crate::receiver::Receiver;
 
 /// Everything here takes a second or two.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -128,25 +126,8 @@ fn a_violation_reaches_webhook_file_and_alertmanager_whatever_a_dead_sink_does()
     let siem = receiver(&lab, SIEM).expect("a receiver");
     let directory = tempfile::tempdir().expect("a directory");
     let mut scene = Scene::start_in(lab, &settings).expect("the agent watches");
-    let namespace = scene.lab.namespace(Host::Storage);
-    let connect = move |address| {
-        let file = std::fs::File::open(format!("/run/netns/{namespace}")).ok()?;
-        thread::spawn(move || {
-            use std::os::fd::AsFd as _;
-            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-            rustix::thread::move_into_link_name_space(file.as_fd(), kind).ok()?;
-            TcpStream::connect(address).ok()
-        })
-        .join()
-        .ok()?
-    };
-    let alertmanager = Alertmanager::run(
-        scene.lab.command(Host::Storage, PROGRAM),
-        Box::new(connect),
-        directory.path(),
-        local(ALERTMANAGER),
-        "http://127.0.0.1:1/nobody",
-    );
+    let alertmanager = Alertmanager::on(&scene.lab, Host::Storage, directory.path(), ALERTMANAGER)
+        .expect("Alertmanager is ready");
     let outcome = (|| -> Result<()> {
         violate(&scene.lab, Host::Foreign)?;
         let fires = |country: &str| {

@@ -1,11 +1,9 @@
-//! A real Prometheus Alertmanager.
+//! The sink against a real Prometheus Alertmanager.
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::Path,
-    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -17,90 +15,21 @@ use homeport::{
         settings::{AlertmanagerSettings, HttpSettings, Kind},
     },
 };
+use homeport_tests::receiver::alertmanager::Alertmanager;
 use serde_json::{Value, json};
 
 use crate::{PATIENCE, Team, eventually, ledger::Memory, receiver::Receiver, settings};
 
-/// As Debian calls it.
-pub(crate) const PROGRAM: &str = "prometheus-alertmanager";
-
 /// Short, so that the test does not take minutes.
 const RESEND: Duration = Duration::from_secs(5);
 
-/// How it is reached.
-type Connect = Box<dyn Fn(SocketAddr) -> Option<TcpStream>>;
-
-pub(crate) struct Alertmanager {
-    address: SocketAddr,
-    process: Child,
-    connect: Connect,
-}
-
-impl Alertmanager {
-    /// Forgets everything: alerts are not kept across its restarts in any case.
-    fn start(directory: &Path, address: Option<SocketAddr>, receiver: &Receiver) -> Self {
-        let address = address.unwrap_or_else(|| {
-            let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-            free.local_addr().expect("an address")
-        });
-        let connect = Box::new(|address| TcpStream::connect(address).ok());
-        Self::run(Command::new(PROGRAM), connect, directory, address, &receiver.url())
-    }
-
-    /// The same with a command that starts the program somewhere else, where it has to be reached in another way.
-    pub(crate) fn run(
-        mut command: Command,
-        connect: Connect,
-        directory: &Path,
-        address: SocketAddr,
-        receiver: &str,
-    ) -> Self {
-        let config = directory.join("alertmanager.yml");
-        let text = format!(
-            "route:\n  receiver: test\n  group_by: ['...']\n  group_wait: 0s\n  group_interval: 1s\n  \
-             repeat_interval: 1h\nreceivers:\n- name: test\n  webhook_configs:\n  - url: {receiver}\n    \
-             send_resolved: true\n"
-        );
-        fs::write(&config, text).expect("written");
-        let process = command
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.path={}", directory.join("alertmanager").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .arg("--cluster.listen-address=")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("prometheus-alertmanager is installed (cargo xtask setup)");
-        let this = Self { address, process, connect };
-        eventually("Alertmanager is ready", || this.alerts().is_some());
-        this
-    }
-
-    /// Labels and times of what fires; none while it does not answer.
-    pub(crate) fn alerts(&self) -> Option<Vec<Value>> {
-        let mut stream = (self.connect)(self.address)?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        let request = "GET /api/v2/alerts HTTP/1.0\r\nhost: alertmanager\r\n\r\n";
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        let (head, body) = text.split_once("\r\n\r\n")?;
-        if !head.contains(" 200 ") {
-            return None;
-        }
-        serde_json::from_str(body).ok()
-    }
-
-    fn shows(&self, policy: &str) -> bool {
-        self.alerts().is_some_and(|alerts| alerts.iter().any(|alert| alert["labels"]["policy"] == policy))
-    }
-}
-
-impl Drop for Alertmanager {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// Forgets everything: alerts are not kept across its restarts in any case.
+fn start(directory: &Path, address: Option<SocketAddr>, receiver: &Receiver) -> Alertmanager {
+    let address = address.unwrap_or_else(|| {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        free.local_addr().expect("an address")
+    });
+    Alertmanager::here(directory, address, &receiver.url()).expect("Alertmanager is ready")
 }
 
 fn sink(urls: Vec<String>) -> SinkSettings {
@@ -128,7 +57,7 @@ fn finding(policy: &str, activity_id: u8) -> String {
 }
 
 fn url(alertmanager: &Alertmanager) -> String {
-    format!("http://{}", alertmanager.address)
+    format!("http://{}", alertmanager.address())
 }
 
 /// D3, row 11.
@@ -136,8 +65,8 @@ fn url(alertmanager: &Alertmanager) -> String {
 fn an_alert_survives_restarts_on_both_sides_and_its_end_arrives() {
     let directory = tempfile::tempdir().expect("a directory");
     let receiver = Receiver::start(None);
-    let alertmanager = Alertmanager::start(directory.path(), None, &receiver);
-    let address = alertmanager.address;
+    let alertmanager = start(directory.path(), None, &receiver);
+    let address = alertmanager.address();
     // The second member of the cluster is dead, and delays nothing.
     let dead = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let sink = sink(vec![format!("http://{dead}"), url(&alertmanager)]);
@@ -145,27 +74,27 @@ fn an_alert_survives_restarts_on_both_sides_and_its_end_arrives() {
     memory.append(3);
     let team = Team::start(&memory, vec![sink.clone()]);
     memory.push(&finding("alpha", 1));
-    eventually("the alert fires", || alertmanager.shows("alpha"));
+    eventually("the alert fires", || alertmanager.shows("policy", "alpha"));
 
     // Alertmanager forgets.
     drop(alertmanager);
     thread::sleep(Duration::from_millis(100));
-    let alertmanager = Alertmanager::start(directory.path(), Some(address), &receiver);
+    let alertmanager = start(directory.path(), Some(address), &receiver);
     let begin = Instant::now();
-    eventually("the alert is back", || alertmanager.shows("alpha"));
+    eventually("the alert is back", || alertmanager.shows("policy", "alpha"));
     eprintln!("the alert was back after {:?} (resend {RESEND:?})", begin.elapsed());
 
     // We are away, and it closes meanwhile: first with the snapshot, then without.
     let files = team.stop();
     let team = Team::start_in(files, &memory, vec![sink.clone()]);
     memory.push(&finding("beta", 1));
-    eventually("both fire", || alertmanager.shows("alpha") && alertmanager.shows("beta"));
+    eventually("both fire", || alertmanager.shows("policy", "alpha") && alertmanager.shows("policy", "beta"));
     let files = team.stop();
     fs::remove_file(files.path().join("cursors/oncall")).expect("the cursor is there");
     memory.push(&finding("alpha", 3));
     let team = Team::start_in(files, &memory, vec![sink]);
-    eventually("the end arrives", || !alertmanager.shows("alpha"));
-    assert!(alertmanager.shows("beta"));
+    eventually("the end arrives", || !alertmanager.shows("policy", "alpha"));
+    assert!(alertmanager.shows("policy", "beta"));
     memory.push(&finding("beta", 3));
     eventually("the end arrives", || alertmanager.alerts().is_some_and(|alerts| alerts.is_empty()));
     eventually("whoever is on call hears of both ends", || {
@@ -185,7 +114,7 @@ fn an_alert_survives_restarts_on_both_sides_and_its_end_arrives() {
 fn alerts_show_up_at_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let receiver = Receiver::start(None);
-    let alertmanager = Alertmanager::start(directory.path(), None, &receiver);
+    let alertmanager = start(directory.path(), None, &receiver);
     let memory = Memory::new();
     let team = Team::start(&memory, vec![sink(vec![url(&alertmanager)])]);
     let mut times: Vec<Duration> = (0..200)
@@ -194,7 +123,7 @@ fn alerts_show_up_at_once() {
             let record = finding(&policy, 1);
             let begin = Instant::now();
             memory.push(&record);
-            while !alertmanager.shows(&policy) {
+            while !alertmanager.shows("policy", &policy) {
                 assert!(begin.elapsed() < PATIENCE, "never: {policy} fires; {:?}", team.row("oncall"));
                 thread::sleep(Duration::from_millis(1));
             }

@@ -11,13 +11,21 @@ mod show;
 mod verify;
 
 use std::{
-    fs,
+    fmt, fs,
+    num::NonZero,
+    ops::Range,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
 };
 
 use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
+use serde::{
+    Deserialize, Deserializer as _,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
 
 use crate::{
     exit::{Exit, Failure},
@@ -26,7 +34,7 @@ use crate::{
         format::TILE_WIDTH,
         note::{Checkpoint, Key, MAX_NOTE_BYTES, Signed},
         policy::Policy,
-        reader::{CHECKPOINT, PUBLIC_KEY},
+        reader::{CHECKPOINT, PUBLIC_KEY, ReadError},
     },
 };
 
@@ -158,17 +166,45 @@ impl FromStr for Bound {
     }
 }
 
-/// When a record was made, in milliseconds since 1970.
+/// When a record was made, in milliseconds since 1970. The rest of the record, most of which is behind that, is not
+/// looked at.
 fn logged_time(entry: &[u8]) -> Option<i64> {
-    #[derive(serde::Deserialize)]
-    struct Line {
-        metadata: Metadata,
+    #[derive(Deserialize)]
+    #[serde(field_identifier, rename_all = "snake_case")]
+    enum Key {
+        Metadata,
+        #[serde(other)]
+        Other,
     }
-    #[derive(serde::Deserialize)]
+    #[derive(Deserialize)]
     struct Metadata {
         logged_time: i64,
     }
-    serde_json::from_slice::<Line>(entry).ok().map(|line| line.metadata.logged_time)
+    struct Search<'a>(&'a mut Option<i64>);
+    impl<'de> Visitor<'de> for Search<'_> {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a record")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut record: A) -> Result<(), A::Error> {
+            while let Some(key) = record.next_key()? {
+                match key {
+                    Key::Metadata => {
+                        *self.0 = Some(record.next_value::<Metadata>()?.logged_time);
+                        return Err(A::Error::custom("found"));
+                    }
+                    Key::Other => drop(record.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut time = None;
+    // The search ends with an error when it has found something.
+    let _ = serde_json::Deserializer::from_slice(entry).deserialize_map(Search(&mut time));
+    time
 }
 
 /// Whether an entry lies between two bounds; the upper one is not included.
@@ -180,9 +216,9 @@ fn is_between(index: u64, entry: &[u8], from: Option<Bound>, to: Option<Bound>) 
     from.is_none_or(|from| !is_before(from)) && to.is_none_or(is_before)
 }
 
-/// The indexes that can lie between two bounds. For times, bundles are chosen by the times of their first records and of
-/// those behind them: a clock that was set forth and back within the 256 records of one bundle is not noticed.
-fn candidates(reader: &Reader, size: u64, from: Option<Bound>, to: Option<Bound>) -> std::ops::Range<u64> {
+/// The indexes from the first to the last entry, in whole bundles, that lies between two bounds. A time says nothing about
+/// where an entry is, for clocks are set: each entry is looked at. What cannot be read is told, and left out.
+fn candidates(reader: &Reader, size: u64, from: Option<Bound>, to: Option<Bound>) -> Range<u64> {
     let kept = reader.kept();
     let start = match from {
         Some(Bound::Index(index)) => index.max(kept.start),
@@ -198,75 +234,132 @@ fn candidates(reader: &Reader, size: u64, from: Option<Bound>, to: Option<Bound>
         return start..end;
     }
     let bundles = start / TILE_WIDTH..end.div_ceil(TILE_WIDTH);
-    let time = |bundle: u64| logged_time(&reader.first_entry(bundle, size).ok()?);
-    let found = between(bundles.map(|bundle| (bundle, time(bundle))), from, to);
-    match found {
+    let has_any = |bundle: u64| {
+        let mut has_any = false;
+        let range = start.max(bundle * TILE_WIDTH)..end.min((bundle + 1) * TILE_WIDTH);
+        let read = reader.entries(size, range, |index, entry| {
+            has_any = has_any || is_between(index, entry, from, to);
+            Ok::<_, ReadError>(())
+        });
+        if let Err(error) = read {
+            eprintln!("homeport: {error}; what it has is left out");
+        }
+        has_any
+    };
+    match outermost(bundles, has_any) {
         Some((first, last)) => start.max(first * TILE_WIDTH)..end.min((last + 1) * TILE_WIDTH),
         None => start..start,
     }
 }
 
-/// The first and the last bundle that may have something between two times, given when each begins. One of which nobody
-/// knows that is taken to begin with the one before it.
-fn between(
-    begins: impl Iterator<Item = (u64, Option<i64>)>,
-    from: Option<Bound>,
-    to: Option<Bound>,
-) -> Option<(u64, u64)> {
-    /// Records are stamped when they are made, and may be written a moment later than others.
-    const SLACK_MS: i64 = 60_000;
-    let may_have = |one: i64, other: i64| {
-        let is_late =
-            |from| !matches!(from, Some(Bound::Time(from)) if one.max(other).saturating_add(SLACK_MS) < from);
-        let is_early =
-            |to| !matches!(to, Some(Bound::Time(to)) if one.min(other).saturating_sub(SLACK_MS) >= to);
-        is_late(from) && is_early(to)
-    };
-    let mut found: Option<(u64, u64)> = None;
-    let mut before = None;
-    let mut take = |bundle: u64| found = Some((found.map_or(bundle, |(first, _)| first), bundle));
-    for (bundle, time) in begins {
-        let time = time.or(before.map(|(_, time)| time)).unwrap_or(i64::MIN);
-        if let Some((last, begun)) = before
-            && may_have(begun, time)
-        {
-            take(last);
+/// Threads that look through a ledger at once: beyond that a disk is as busy as it gets, and the host has other things to do.
+const MAX_THREADS: usize = 4;
+
+/// The first and the last of these numbers for which this is so, asked for each of them by several threads.
+fn outermost(numbers: Range<u64>, is_so: impl Fn(u64) -> bool + Sync) -> Option<(u64, u64)> {
+    let next = AtomicU64::new(numbers.start);
+    let look = || {
+        let mut found: Option<(u64, u64)> = None;
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= numbers.end {
+                return found;
+            }
+            if is_so(number) {
+                found = Some((found.map_or(number, |(first, _)| first), number));
+            }
         }
-        before = Some((bundle, time));
-    }
-    if let Some((last, begun)) = before
-        && may_have(begun, i64::MAX)
-    {
-        take(last);
-    }
-    found
+    };
+    let n_threads = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(&look)).collect();
+        let found = threads
+            .into_iter()
+            .filter_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        found.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::{
+        audit::fixture::{ReferenceLedger, record},
+        pack, path,
+    };
+
+    const MINUTE: i64 = 60_000;
+
+    /// When a record of the fixture is made.
+    fn time(number: i64) -> i64 {
+        1_767_225_600_000 + number * MINUTE
+    }
+
+    /// A record of the fixture, made by a clock that was set by some minutes.
+    fn record_set_by(number: u64, minutes: i64) -> String {
+        let (right, wrong) = (time(number as i64), time(number as i64 + minutes));
+        record(number).replace(&right.to_string(), &wrong.to_string())
+    }
 
     #[test]
-    fn bundles_are_chosen_by_time_and_a_clock_that_was_set_back_hides_none() {
-        let hour = 3_600_000;
-        let check = |begins: &[Option<i64>], from: Option<i64>, to: Option<i64>, expected| {
-            let begins = (0..).zip(begins).map(|(bundle, time)| (bundle, time.map(|time| time * hour)));
-            let bound = |time: Option<i64>| time.map(|time| Bound::Time(time * hour));
-            assert_eq!(between(begins, bound(from), bound(to)), expected);
+    fn a_time_is_found_without_the_rest_of_a_record() {
+        assert_eq!(logged_time(record(7).as_bytes()), Some(time(7)));
+        let check = |text: &str, expected| assert_eq!(logged_time(text.as_bytes()), expected, "{text}");
+        check(
+            r#"{"a":{"metadata":{"logged_time":1}},"metadata":{"uid":"x","logged_time":2},"b":{}}"#,
+            Some(2),
+        );
+        check(r#"{"metadata":{"logged_time":3},"torn"#, Some(3));
+        check(r#"{"metadata":{"uid":"x"}}"#, None);
+        check(r#"{"torn":{"#, None);
+        check("[]", None);
+        check("", None);
+    }
+
+    #[test]
+    fn no_entry_is_missed_however_the_clock_was_set() {
+        // Set forth for eleven records in the midst of bundle 1, back for three of bundle 2, and right at their borders.
+        let minutes = |number: u64| match number {
+            300..=310 => 100_000,
+            600..=602 => -50_000,
+            _ => 0,
         };
-        let steady = [Some(0), Some(4), Some(8), Some(12)];
-        check(&steady, Some(5), Some(6), Some((1, 1)));
-        check(&steady, Some(5), Some(9), Some((1, 2)));
-        check(&steady, None, Some(4), Some((0, 1)));
-        check(&steady, Some(13), None, Some((3, 3)));
-        check(&steady, Some(100), Some(101), Some((3, 3)));
-        check(&steady, Some(-5), Some(-4), None);
-        check(&steady, None, None, Some((0, 3)));
-        check(&[Some(0), None, Some(8)], Some(5), Some(6), Some((1, 1)));
-        check(&[None, Some(4)], Some(1), Some(2), Some((0, 0)));
-        // Set back by ten hours in bundle 2, and right again in bundle 4.
-        let back = [Some(0), Some(4), Some(8), Some(2), Some(6), Some(20)];
-        check(&back, Some(5), Some(6), Some((1, 4)));
-        check(&[], Some(1), None, None);
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut ledger = ReferenceLedger::new(directory.path(), "homeport/h1");
+        for number in 0..900 {
+            ledger.append(record_set_by(number, minutes(number)).as_bytes());
+        }
+        ledger.publish();
+        // As the agent leaves old bundles.
+        let plain = directory.path().join(path::entries(1, 256));
+        let packed = pack::pack(&fs::read(&plain).expect("a bundle"));
+        fs::write(directory.path().join(path::packed(1)), packed).expect("written");
+        fs::remove_file(plain).expect("removed");
+
+        let reader = Reader::open(directory.path()).expect("a ledger");
+        let found = |from: Option<Bound>, to: Option<Bound>| {
+            let mut found = Vec::new();
+            let range = candidates(&reader, 900, from, to);
+            let read = reader.entries(900, range, |index, entry| {
+                if is_between(index, entry, from, to) {
+                    found.push(index);
+                }
+                Ok::<_, ReadError>(())
+            });
+            read.expect("readable");
+            found
+        };
+        let within = |from: i64, to: i64| found(Some(Bound::Time(time(from))), Some(Bound::Time(time(to))));
+        assert_eq!(within(100_000, 200_000), (300..=310).collect::<Vec<_>>());
+        assert_eq!(within(-50_000, -40_000), [600, 601, 602]);
+        assert_eq!(within(299, 312), [299, 311]);
+        assert_eq!(within(20, 22), [20, 21]);
+        assert_eq!(within(5_000, 6_000), [] as [u64; 0]);
+        assert_eq!(found(Some(Bound::Index(305)), Some(Bound::Time(time(0)))), [600, 601, 602]);
+        assert_eq!(
+            found(Some(Bound::Time(time(899))), Some(Bound::Index(308))),
+            (300..308).collect::<Vec<_>>()
+        );
+        assert_eq!(found(Some(Bound::Time(time(899))), None), (300..=310).chain([899]).collect::<Vec<_>>());
     }
 }

@@ -3,12 +3,11 @@
 use std::{
     collections::VecDeque,
     fs::{self, File},
-    io::{self, BufReader, Read as _},
+    io::{self, Read as _},
     ops::Range,
     path::{Path, PathBuf},
 };
 
-use flate2::bufread::GzDecoder;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -316,38 +315,6 @@ impl Reader {
             }
         }
         Ok(())
-    }
-
-    /// The first entry of a bundle of the tree of this size, without the rest of it: what is in the middle of a large
-    /// ledger is found by a thousand of these in the time that reading a dozen bundles takes.
-    ///
-    /// # Errors
-    ///
-    /// When the bundle is missing, cannot be read or is damaged.
-    pub fn first_entry(&self, bundle: u64, size: u64) -> Result<Vec<u8>, ReadError> {
-        let tile = entries_tile(bundle, size);
-        let begin = |file: &mut dyn io::Read| {
-            let mut length = [0; 2];
-            file.read_exact(&mut length)?;
-            let mut entry = vec![0; usize::from(u16::from_be_bytes(length))];
-            file.read_exact(&mut entry).map(|()| entry)
-        };
-        let (path, begun) = match File::open(self.directory.join(tile.path())) {
-            Ok(mut file) => (tile.path(), begin(&mut BufReader::new(&mut file))),
-            Err(_) if tile.is_full() => {
-                let path = packed_path(tile);
-                match File::open(self.directory.join(&path)) {
-                    Ok(file) => (path, begin(&mut GzDecoder::new(BufReader::new(file)))),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return Err(ReadError::Missing { path: tile.path() });
-                    }
-                    Err(error) => (path, Err(error)),
-                }
-            }
-            // A wider one may be there.
-            Err(_) => return self.entry(bundle * TILE_WIDTH, size),
-        };
-        begun.map_err(|source| ReadError::Io { path, source })
     }
 
     /// One entry of the tree of this size.

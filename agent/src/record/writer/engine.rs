@@ -51,6 +51,21 @@ pub struct Health {
     pub accepted_sequence: u64,
     /// The disk does not take records.
     pub degraded: Option<Degraded>,
+    /// How often it did not, since the start: an outage may be over before anybody looks.
+    pub outages: u64,
+    /// The last of those that are over.
+    pub last_outage: Option<Outage>,
+}
+
+/// A time in which the disk took no records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// Since when.
+    pub since: KernelTime,
+    /// Until when.
+    pub until: KernelTime,
+    /// What the first failed attempt said.
+    pub reason: String,
 }
 
 /// See the module.
@@ -65,6 +80,7 @@ pub(crate) struct Engine<T> {
     gap: Gap,
     backoff: Duration,
     retry_at: Option<KernelTime>,
+    degraded_since: KernelTime,
 }
 
 impl<T: Target> Engine<T> {
@@ -77,10 +93,11 @@ impl<T: Target> Engine<T> {
             origin,
             numbering,
             sequence,
-            health: Health { accepted_sequence: sequence, degraded: None },
+            health: Health { accepted_sequence: sequence, ..Health::default() },
             gap: Gap::default(),
             backoff: MIN_BACKOFF,
             retry_at: None,
+            degraded_since: KernelTime(0),
         }
     }
 
@@ -168,6 +185,8 @@ impl<T: Target> Engine<T> {
             self.backoff = MIN_BACKOFF;
             self.gap.since = now.wall.unix_millis();
             self.gap.reason = error.to_string();
+            self.degraded_since = now.kernel;
+            self.health.outages += 1;
             self.health.degraded = Some(Degraded {
                 since: now.wall,
                 reason: error.to_string(),
@@ -237,6 +256,8 @@ impl<T: Target> Engine<T> {
                 outage_seconds = now.wall.unix_seconds() - degraded.since.unix_seconds(),
                 "records can be written again"
             );
+            let (since, until) = (self.degraded_since, now.kernel);
+            self.health.last_outage = Some(Outage { since, until, reason: degraded.reason });
         }
         self.gap = Gap::default();
         self.backoff = MIN_BACKOFF;

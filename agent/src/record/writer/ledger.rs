@@ -243,7 +243,11 @@ impl Target for LedgerTarget {
         let now = WallTime::now();
         let lines = std::str::from_utf8(lines).map_err(io::Error::other)?;
         let entries: Vec<Arc<str>> = lines.lines().map(Arc::from).collect();
-        self.open(now)?.append(&entries, now)
+        let store = self.open(now)?;
+        let started = KernelTime::now();
+        let result = store.append(&entries, now);
+        self.shared.state().status.appends.took(KernelTime::now().since(started));
+        result
     }
 
     fn reopen(&mut self) {}

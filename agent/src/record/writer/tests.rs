@@ -295,6 +295,24 @@ fn retries_are_spaced_out() {
 }
 
 #[test]
+fn an_outage_that_is_over_is_known_with_its_times() {
+    let mut lab = Lab::new(ROOMY);
+    assert_eq!((lab.engine.health().outages, &lab.engine.health().last_outage), (0, &None));
+    for number in 1..3 {
+        lab.fake.fail(Op::Sync, 1);
+        let since = lab.now.kernel;
+        assert!(lab.append(1).is_err());
+        assert_eq!(lab.engine.health().outages, number, "one that lasts is counted");
+        lab.now.kernel = lab.engine.retry_at().expect("a retry");
+        assert!(lab.engine.flush(lab.now));
+        let outage = lab.engine.health().last_outage.clone().expect("one that is over");
+        assert_eq!((outage.since, outage.until), (since, lab.now.kernel));
+        assert!(outage.reason.contains("Input/output error"), "{}", outage.reason);
+        assert_eq!(lab.engine.health().outages, number);
+    }
+}
+
+#[test]
 fn opening_again_ends_the_wait() {
     let mut lab = Lab::new(ROOMY);
     lab.fake.fail(Op::Sync, u32::MAX);
@@ -464,7 +482,7 @@ fn a_real_file_is_private_durable_and_survives_rotation() {
         assert_eq!(writer.append(vec![line(&writer)]).await, Ok(Accepted { sequence: 3 }));
         writer.reopen().await;
         let health = writer.stop().await;
-        assert_eq!(health, Health { accepted_sequence: 3, degraded: None });
+        assert_eq!(health, Health { accepted_sequence: 3, ..Health::default() });
 
         std::fs::OpenOptions::new()
             .append(true)

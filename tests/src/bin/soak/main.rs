@@ -3,6 +3,7 @@
 //! One file per campaign for its options; the campaigns themselves are in `homeport_tests::campaign`. The exit code
 //! is not zero when a promise was broken.
 
+mod burst;
 mod flows;
 mod kill;
 mod ledger;
@@ -29,6 +30,8 @@ struct Args {
 
 #[derive(clap::Subcommand)]
 enum Campaign {
+    /// Hundreds of violations within seconds: how long until a real Alertmanager shows each of them
+    Burst(burst::Args),
     /// Very many flows at once, and very many one after the other
     Flows(flows::Args),
     /// Kills at random moments under load, of ledger and sinks, and of the whole agent: receivers have what the ledger has
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
 fn run(campaign: &Campaign, seed: u64) -> Result<Report> {
     let progress = Progress::on_terminal();
     match campaign {
+        Campaign::Burst(args) => homeport_tests::campaign::burst::run(&args.plan(), progress),
         Campaign::Flows(args) => homeport_tests::campaign::flows::run(&args.plan(seed), progress),
         Campaign::Verify(args) => homeport_tests::campaign::verify::run(&args.plan(seed), progress),
         Campaign::Kill(args) => homeport_tests::campaign::kill::run(&args.plan(seed), progress),
