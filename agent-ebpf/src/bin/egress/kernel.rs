@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use homeport_ebpf::{settings::KIND_BYTES, slot::Stamp};
 
-use crate::maps::{self, offset};
+use crate::maps::offset;
 
 /// Where the length of a TCP header is in it.
 const TCP_DATA_OFFSET: u32 = 12;
@@ -121,18 +121,52 @@ pub(crate) fn route_mtu(skb: *mut __sk_buff, is_ipv6: bool) -> u32 {
     peek(metrics, MTU_AT)
 }
 
-/// The packet leaves through a device that puts it into another packet.
+/// Longest packet of the device that this one leaves through, whatever network namespace that is in. Zero: unknown.
 #[inline(always)]
-pub(crate) fn enters_tunnel(skb: *mut __sk_buff) -> bool {
-    if offset!(skb_dev) == 0 || offset!(device_link_ops) == 0 {
+pub(crate) fn device_mtu(skb: *mut __sk_buff) -> u32 {
+    if offset!(skb_dev) == 0 || offset!(device_mtu) == 0 {
+        return 0;
+    }
+    let buffer: u64 = peek((&raw const skb) as u64, 0);
+    let device: u64 = peek(buffer, offset!(skb_dev));
+    peek(device, offset!(device_mtu))
+}
+
+/// The socket asked not to care about what the route takes (`IP_MTU_DISCOVER`), only about its interface: some name
+/// servers do.
+#[inline(always)]
+pub(crate) fn ignores_route(sk: *mut bpf_sock, is_ipv6: bool) -> bool {
+    /// IP_PMTUDISC_PROBE; INTERFACE and OMIT are behind it. IPv6 has the same numbers.
+    const PROBE: u8 = 3;
+    if offset!(inet_discovery) == 0 {
         return false;
+    }
+    let address: u64 = peek((&raw const sk) as u64, 0);
+    if !is_ipv6 {
+        return peek::<u8>(address, offset!(inet_discovery)) >= PROBE;
+    }
+    if offset!(inet_pinet6) == 0 || offset!(inet6_discovery) == 0 {
+        return false;
+    }
+    let own: u64 = peek(address, offset!(inet_pinet6));
+    own != 0 && peek::<u8>(own, offset!(inet6_discovery)) >= PROBE
+}
+
+/// A VRF is a table of routes. Its device sends what the host says to itself by that table; whatever leaves goes through
+/// the devices that belong to it.
+pub(crate) const KIND_VRF: u64 = u64::from_ne_bytes(*b"vrf\0\0\0\0\0");
+
+/// The kind of the device that the packet leaves through, its first bytes as a number; zero for network cards.
+#[inline(always)]
+pub(crate) fn device_kind(skb: *mut __sk_buff) -> u64 {
+    if offset!(skb_dev) == 0 || offset!(device_link_ops) == 0 {
+        return 0;
     }
     let buffer: u64 = peek((&raw const skb) as u64, 0);
     let device: u64 = peek(buffer, offset!(skb_dev));
     let operations: u64 = peek(device, offset!(device_link_ops));
     if operations == 0 {
-        // A network card.
-        return false;
+        return 0;
     }
     let text: u64 = peek(operations, offset!(link_ops_kind));
     // The helper ends what it copies with a zero byte of its own.
@@ -144,11 +178,10 @@ pub(crate) fn enters_tunnel(skb: *mut __sk_buff) -> bool {
         first.add(1).write_volatile(0);
     }
     // SAFETY: at most nine bytes into sixteen; what is not written stays zero.
-    let kind = unsafe {
+    unsafe {
         bpf_probe_read_kernel_str(first.cast(), KIND_BYTES as u32 + 1, text as *const c_void);
         first.read_volatile()
-    };
-    maps::is_tunnel_kind(kind)
+    }
 }
 
 /// Start of the thread group that `task` belongs to, in nanoseconds since boot.
