@@ -28,8 +28,10 @@ pub const LOSS_FLOW_RING: u32 = 5;
 pub const LOSS_HOST_RING: u32 = 6;
 /// An interface without a counter cell: its frames are not in the truth ledger.
 pub const LOSS_INTERFACE: u32 = 7;
+/// Bytes that sockets of other families than IP took (AF_VSOCK and such): nobody sees where they go.
+pub const LOSS_OTHER_SOCKETS: u32 = 8;
 /// Number of causes.
-pub const LOSS_CAUSES: u32 = 8;
+pub const LOSS_CAUSES: u32 = 9;
 
 // SAFETY: repr(C), two integers.
 unsafe impl Plain for LossCell {}

@@ -95,10 +95,18 @@ pub struct Offsets {
     pub route_expires: u32,
     /// `rtable.rt_pmtu`, of IPv4: what was learned of the path; 31 bits above another one
     pub route_learned: u32,
+    /// `net_device.mtu`
+    pub device_mtu: u32,
+    /// `inet_sock.pmtudisc`: whether what is known of the path matters (`IP_MTU_DISCOVER`)
+    pub inet_discovery: u32,
+    /// `inet_sock.pinet6`: what a socket of IPv6 has beside
+    pub inet_pinet6: u32,
+    /// `ipv6_pinfo.pmtudisc`, where it is a byte of its own (6.8)
+    pub inet6_discovery: u32,
 }
 
 // SAFETY: repr(C), integers only.
 unsafe impl Plain for Offsets {}
 
 const _: () = assert!(size_of::<Live>() == 12);
-const _: () = assert!(size_of::<Offsets>() == 104);
+const _: () = assert!(size_of::<Offsets>() == 120);

@@ -241,7 +241,15 @@ impl Nic {
 #[derive(Debug)]
 pub struct Lab {
     id: String,
+    /// What reaches the router from the storage host, and is a network card.
+    cards: Vec<&'static str>,
+    /// What those add to each frame below the network layer, beyond the link header.
+    framing_bytes: u64,
 }
+
+/// Addresses of the second card, and of the router at the other end of its cable, in the order of [`Family::BOTH`].
+pub const SECOND: [(&str, &str); 2] =
+    [("198.18.1.10", "198.18.1.1"), ("2001:db8:0:18::10", "2001:db8:0:18::1")];
 
 impl Lab {
     /// Builds the namespaces and waits until they are silent.
@@ -258,7 +266,8 @@ impl Lab {
         LEFTOVERS.call_once(remove_leftovers);
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let lab = Self { id: format!("{PREFIX}-{}-{number}", std::process::id()) };
+        let id = format!("{PREFIX}-{}-{number}", std::process::id());
+        let lab = Self { id, cards: vec!["eth0"], framing_bytes: 0 };
         lab.build()?;
         lab.wait_for_silence()?;
         Ok(lab)
@@ -305,6 +314,97 @@ impl Lab {
             .map(|name| format!("{name} off"))
             .join(" ");
         self.shell(Storage, &format!("ethtool -K eth0 {offloads} >/dev/null"))
+    }
+
+    /// A second card of the storage host, `eth1`, with a cable of its own to the router's `second`. Routes are for the
+    /// caller to make: nothing but the router itself is reached through it.
+    ///
+    /// # Errors
+    ///
+    /// When a command fails.
+    pub fn add_card(&mut self) -> Result<()> {
+        let router = self.namespace(Router);
+        let (near, far) = ("02:00:00:00:05:10", "02:00:00:00:05:01");
+        let mut lines = vec![format!(
+            "link add eth1 address {near} type veth peer name second address {far} netns {router}"
+        )];
+        let mut router_lines = Vec::new();
+        for ((ours, theirs), prefix) in SECOND.into_iter().zip([24, 64]) {
+            let nodad = if prefix == 64 { "nodad" } else { "" };
+            lines.push(format!("address add {ours}/{prefix} dev eth1 {nodad}"));
+            router_lines.push(format!("address add {theirs}/{prefix} dev second {nodad}"));
+            lines.push(neighbour(theirs, far, "eth1"));
+            router_lines.push(neighbour(ours, near, "second"));
+        }
+        lines.insert(1, "link set eth1 up".to_owned());
+        router_lines.insert(0, "link set second up".to_owned());
+        self.ip_batch(Storage, &lines)?;
+        self.ip_batch(Router, &router_lines)?;
+        self.shell(Storage, "ethtool -K eth1 tso off gso off gro off >/dev/null")?;
+        // What comes in through one card may be answered through the other.
+        for host in [Storage, Router] {
+            self.shell(host, "for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$file; done")?;
+        }
+        self.cards.push("eth1");
+        self.wait_for_silence()
+    }
+
+    /// Puts another device between the addresses of the storage host and its cards, and one like it at the router's end:
+    /// lines of shell make them, and name them.
+    ///
+    /// # Errors
+    ///
+    /// When a command fails: not every kernel has every kind of device.
+    pub fn stack(&mut self, storage: (&str, &str), router: (&str, &str), framing_bytes: u64) -> Result<()> {
+        self.shell(Router, router.1)?;
+        self.shell(Storage, storage.1)?;
+        let (_, gateway4, gateway6) = Storage.link();
+        let addresses = Family::BOTH.map(|family| Storage.address(family).to_string());
+        for (host, device, ours) in [
+            (Router, router.0, [gateway4, gateway6]),
+            (Storage, storage.0, addresses.each_ref().map(String::as_str)),
+        ] {
+            let below = if host == Router { "storage" } else { "eth0" };
+            if device != below {
+                self.shell(
+                    host,
+                    &format!("ip -4 address flush dev {below}; ip -6 address flush dev {below}"),
+                )?;
+            }
+            self.ip_batch(
+                host,
+                &[
+                    format!("link set {device} up"),
+                    format!("address replace {}/24 dev {device}", ours[0]),
+                    format!("address replace {}/64 dev {device} nodad", ours[1]),
+                ],
+            )?;
+        }
+        let known = [
+            (Storage, storage.0, [gateway4, gateway6].map(str::to_owned), self.lladdr(Router, router.0)?),
+            (Router, router.0, addresses, self.lladdr(Storage, storage.0)?),
+        ];
+        for (host, device, neighbours, lladdr) in known {
+            let lines: Vec<String> =
+                neighbours.iter().map(|address| neighbour(address, &lladdr, device)).collect();
+            self.ip_batch(host, &lines)?;
+        }
+        self.ip_batch(
+            Storage,
+            &[
+                format!("route replace default via {gateway4} dev {}", storage.0),
+                format!("route replace default via {gateway6} dev {}", storage.0),
+            ],
+        )?;
+        self.framing_bytes = framing_bytes;
+        self.wait_for_silence()
+    }
+
+    fn lladdr(&self, host: Host, device: &str) -> Result<String> {
+        let namespace = self.namespace(host);
+        let text = output(Command::new("ip").args(["-n", &namespace, "-j", "link", "show", "dev", device]))?;
+        let links: Value = serde_json::from_str(&text).context("ip prints JSON")?;
+        Ok(links[0]["address"].as_str().context("hardware address")?.to_owned())
     }
 
     /// A container on the storage host, as container engines do it: a bridge, and a virtual cable into it.
@@ -380,10 +480,8 @@ impl Lab {
         ];
         self.ip_batch(Guest, &lines)?;
         // Some kinds have the address of the card, others one of their own.
-        let text = output(Command::new("ip").args(["-n", &guest, "-j", "link", "show", "dev", "eth0"]))?;
-        let links: Value = serde_json::from_str(&text).context("ip prints JSON")?;
-        let lladdr = links[0]["address"].as_str().context("hardware address")?;
-        self.ip_batch(Router, &[neighbour("192.0.2.20", lladdr, Storage.name())])?;
+        let lladdr = self.lladdr(Guest, "eth0")?;
+        self.ip_batch(Router, &[neighbour("192.0.2.20", &lladdr, Storage.name())])?;
         self.wait_for_silence()
     }
 
@@ -424,13 +522,20 @@ impl Lab {
         output(self.command(host, "sh").args(["-ec", line])).with_context(|| format!("on host {host}"))
     }
 
-    /// What the storage host's card has sent.
+    /// What the storage host's card has sent, or all of them, without what they add below the network layer.
     ///
     /// # Errors
     ///
-    /// When the card is gone.
+    /// When a card is gone.
     pub fn nic(&self) -> Result<Nic> {
-        self.nic_of("eth0")
+        let mut sum = Nic::default();
+        for card in &self.cards {
+            let Nic { bytes, packets, dropped } = self.nic_of(card)?;
+            sum.bytes += bytes.saturating_sub(packets * self.framing_bytes);
+            sum.packets += packets;
+            sum.dropped += dropped;
+        }
+        Ok(sum)
     }
 
     /// What one of the storage host's cards has sent.
@@ -439,7 +544,16 @@ impl Lab {
     ///
     /// When there is none of that name.
     pub fn nic_of(&self, name: &str) -> Result<Nic> {
-        let namespace = self.namespace(Storage);
+        self.nic_at(Storage, name)
+    }
+
+    /// What a card of any host has sent.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of that name.
+    pub fn nic_at(&self, host: Host, name: &str) -> Result<Nic> {
+        let namespace = self.namespace(host);
         let text =
             output(Command::new("ip").args(["-n", &namespace, "-s", "-j", "link", "show", "dev", name]))?;
         let links: Value = serde_json::from_str(&text).context("ip prints JSON")?;

@@ -1,8 +1,8 @@
 //! What the agent says about itself: the interval record, coverage, losses, and lasting conditions.
 
 use homeport_ebpf::loss::{
-    LOSS_ASIDE, LOSS_FLOW_RING, LOSS_HOST_RING, LOSS_INDEX, LOSS_INTERFACE, LOSS_SLOTS, LOSS_STORAGE,
-    LOSS_UNPARSED, LossCell,
+    LOSS_ASIDE, LOSS_FLOW_RING, LOSS_HOST_RING, LOSS_INDEX, LOSS_INTERFACE, LOSS_OTHER_SOCKETS, LOSS_SLOTS,
+    LOSS_STORAGE, LOSS_UNPARSED, LossCell,
 };
 
 use super::{
@@ -42,7 +42,7 @@ impl MinuteState {
 }
 
 /// Causes with the word of the record format, in the order of their numbers.
-pub(super) const CAUSES: [(u32, &str); 8] = [
+pub(super) const CAUSES: [(u32, &str); 9] = [
     (LOSS_UNPARSED, "unparsed-packets"),
     (LOSS_SLOTS, "slots-exhausted"),
     (LOSS_ASIDE, "destinations-exhausted"),
@@ -51,6 +51,7 @@ pub(super) const CAUSES: [(u32, &str); 8] = [
     (LOSS_FLOW_RING, "flow-events-dropped"),
     (LOSS_HOST_RING, "process-events-dropped"),
     (LOSS_INTERFACE, "interface-uncounted"),
+    (LOSS_OTHER_SOCKETS, "other-sockets"),
 ];
 
 /// What a policy says, as records have it.
@@ -260,7 +261,10 @@ impl App {
             self.minute.losses.push(Loss { cause: "records-dropped", count: dropped, bytes: None });
         }
         let lost_bytes = |cause: &Loss| {
-            matches!(cause.cause, "unparsed-packets" | "destinations-exhausted" | "slots-exhausted")
+            matches!(
+                cause.cause,
+                "unparsed-packets" | "destinations-exhausted" | "slots-exhausted" | "other-sockets"
+            )
         };
         match self.minute.losses.iter().find(|loss| lost_bytes(loss)) {
             Some(loss) => {
@@ -270,6 +274,9 @@ impl App {
                     }
                     "destinations-exhausted" => {
                         "more destinations than the kernel side can keep: bytes are counted, without destination"
+                    }
+                    "other-sockets" => {
+                        "sockets that are not of IP took bytes (AF_VSOCK and such): how many is counted, not where they go"
                     }
                     _ => "packets whose headers could not be read: bytes without destination",
                 };

@@ -93,14 +93,23 @@ impl<'a> Btf<'a> {
 
     /// Byte offset of `structure.member`; members of anonymous structures inside count as its own.
     pub fn offset(&self, structure: &str, member: &str) -> Option<u32> {
+        self.find(structure, member, false)
+    }
+
+    /// The same, unless the member is a field of bits.
+    fn offset_of_whole(&self, structure: &str, member: &str) -> Option<u32> {
+        self.find(structure, member, true)
+    }
+
+    fn find(&self, structure: &str, member: &str, whole: bool) -> Option<u32> {
         self.types
             .iter()
             .filter(|kind| kind.kind == KIND_STRUCT && self.string(kind.name) == structure.as_bytes())
-            .find_map(|kind| self.member(kind, member, 0))
+            .find_map(|kind| self.member(kind, member, whole, 0))
             .map(|bits| bits / 8)
     }
 
-    fn member(&self, structure: &Type<'a>, wanted: &str, depth: u32) -> Option<u32> {
+    fn member(&self, structure: &Type<'a>, wanted: &str, whole: bool, depth: u32) -> Option<u32> {
         /// Anonymous structures inside each other; the kernel uses two. A bound, because the bytes could lie.
         const MAX_DEPTH: u32 = 8;
         if depth > MAX_DEPTH {
@@ -110,13 +119,14 @@ impl<'a> Btf<'a> {
             let (name, kind, offset) = (u32_at(bytes, 0)?, u32_at(bytes, 4)?, u32_at(bytes, 8)?);
             let bits = if structure.packed { offset & 0x00ff_ffff } else { offset };
             if self.string(name) == wanted.as_bytes() {
-                return Some(bits);
+                let is_byte = bits.is_multiple_of(8) && !(structure.packed && offset >> 24 != 0);
+                return (is_byte || !whole).then_some(bits);
             }
             let inner = self.resolve(kind)?;
             if name != 0 || !matches!(inner.kind, KIND_STRUCT | KIND_UNION) {
                 return None;
             }
-            bits.checked_add(self.member(inner, wanted, depth + 1)?)
+            bits.checked_add(self.member(inner, wanted, whole, depth + 1)?)
         })
     }
 
@@ -178,6 +188,10 @@ pub fn kernel_offsets(path: &Path) -> Result<Offsets, BtfError> {
         route_metrics: offset("dst_entry", "_metrics"),
         route_expires: offset("dst_entry", "expires"),
         route_learned: offset("rtable", "rt_pmtu"),
+        device_mtu: offset("net_device", "mtu"),
+        inet_discovery: btf.offset_of_whole("inet_sock", "pmtudisc").unwrap_or(0),
+        inet_pinet6: offset("inet_sock", "pinet6"),
+        inet6_discovery: btf.offset_of_whole("ipv6_pinfo", "pmtudisc").unwrap_or(0),
     })
 }
 
@@ -220,6 +234,9 @@ mod tests {
             offsets.route_metrics,
             offsets.route_expires,
             offsets.route_learned,
+            offsets.device_mtu,
+            offsets.inet_discovery,
+            offsets.inet_pinet6,
         ] {
             assert_ne!(offset, 0, "{offsets:?}");
         }

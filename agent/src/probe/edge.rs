@@ -168,9 +168,11 @@ pub fn judge(link: &Link) -> Result<&'static str, &'static str> {
         return Err("sends through another interface");
     }
     if link.kind == "veth" || link.kind == "netkit" {
-        let is_port_of_bond = link.controller_kind.as_deref().is_some_and(|kind| AGGREGATES.contains(&kind));
+        // A VRF is a table of routes, no device that anything passes: what belongs to it is as it was.
+        let kind = link.controller_kind.as_deref();
+        let is_by_itself = kind.is_some_and(|kind| kind == "vrf" || AGGREGATES.contains(&kind));
         return match (link.controller, link.is_used) {
-            (Some(_), _) if !is_port_of_bond => Err("belongs to a container or virtual machine"),
+            (Some(_), _) if !is_by_itself => Err("belongs to a container or virtual machine"),
             (_, true) => Ok("the host has an address on this virtual cable"),
             (_, false) => Err("belongs to a container or virtual machine"),
         };
@@ -231,7 +233,9 @@ mod tests {
         assert_eq!(judge_all(vec![with_address("fe80::1", link("veth"))]), [false]);
         assert_eq!(judge_all(vec![with_address("192.0.2.1", link("veth"))]), [true]);
         let port = Link { controller: Some(3), controller_kind: Some("bridge".to_owned()), ..link("veth") };
-        assert_eq!(judge_all(vec![with_address("192.0.2.1", port)]), [false]);
+        assert_eq!(judge_all(vec![with_address("192.0.2.1", port.clone())]), [false]);
+        let of_table = Link { controller_kind: Some("vrf".to_owned()), ..port };
+        assert_eq!(judge_all(vec![with_address("192.0.2.1", of_table)]), [true]);
     }
 
     #[test]

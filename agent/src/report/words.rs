@@ -47,6 +47,7 @@ pub(super) fn loss(cause: &str) -> &'static str {
         "flow-events-dropped" => "nothing is lost: alerts came up to a second later",
         "process-events-dropped" => "processes that lived shortly may have no name",
         "interface-uncounted" => "frames are missing in the comparison with the network card",
+        "other-sockets" => "bytes left through sockets that are not of IP, and nobody saw where to",
         "records-dropped" => "updates or intervals found no room; opens and closes were kept",
         _ => "see the documentation of this version",
     }

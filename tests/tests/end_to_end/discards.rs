@@ -17,10 +17,10 @@ use crate::sink_at;
 
 /// A difference has to hold for five looks, and neighbours are asked for three seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-const COUNT: u64 = 200;
-const SIZE: u64 = 1000;
+pub(crate) const COUNT: u64 = 200;
+pub(crate) const SIZE: u64 = 1000;
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { interval_secs: 1, ..Settings::default() }
 }
 
@@ -52,7 +52,7 @@ fn coverage(scene: &Scene) -> Result<Value> {
 }
 
 /// Both sides have been compared once: what did not leave before that is not told apart from what was on its way.
-fn until_compared(scene: &Scene) -> Result<()> {
+pub(crate) fn until_compared(scene: &Scene) -> Result<()> {
     eventually(PATIENCE, || {
         let n_intervals = scene.agent.records()?.of_class(INTERVAL).count();
         ensure!(n_intervals >= 4, "{n_intervals} intervals on record");
@@ -61,7 +61,7 @@ fn until_compared(scene: &Scene) -> Result<()> {
 }
 
 /// Exactly so much did not leave, of which so much was discarded; it is the subject of one finding.
-fn check(scene: &mut Scene, lost: u64, subject: &str) -> Result<Value> {
+pub(crate) fn check(scene: &mut Scene, lost: u64, subject: &str) -> Result<Value> {
     let lost = i64::try_from(lost)?;
     let discarded = if subject == "discarded" { lost } else { 0 };
     eventually(PATIENCE, || {

@@ -6,6 +6,7 @@
 mod approved;
 mod away;
 mod bad_input;
+mod cgroups;
 mod containers;
 mod coverage;
 mod database;
@@ -14,7 +15,9 @@ mod episode;
 mod latency;
 mod ledger;
 mod load;
+mod moved;
 mod older;
+mod other_sockets;
 mod output;
 mod owner;
 mod reconcile;

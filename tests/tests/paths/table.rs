@@ -5,7 +5,7 @@ use homeport_tests::lab::Family::{V4, V6};
 use crate::{
     Owner::{Bypass, Forwarded, Kernel, Opener, PacketSocket, Process},
     Path,
-    play::{packet, raw, service, tcp, transit, tunnel, udp},
+    play::{cgroup, packet, raw, route, service, stacked, tcp, transit, tunnel, udp},
     run,
 };
 
@@ -49,6 +49,15 @@ paths! {
         tcp_older, "connection older than the agent", Process, "unknown", tcp::older();
         tcp_cgroup_gone, "the same, its cgroup removed", Process, "unknown", tcp::cgroup_gone();
         tcp_process_gone, "its process has ended", Process, "local", tcp::process_gone();
+        tcp_cgroup_moved, "its process moves between cgroups, which are removed", Process, "local", cgroup::moved();
+        tcp_urgent, "client, with urgent data", Process, "local", tcp::push("tcp", "", "--how urgent");
+        tcp_resets, "client, a storm of resets", Process, "local", tcp::resets();
+        tcp_kept_alive, "client, idle, kept alive", Process, "local", tcp::kept_alive();
+        tcp_zero_window, "client, the peer reads nothing for seconds", Process, "local",
+            tcp::push("tcp", "--slow-ms 3000", "");
+        tcp_lossy, "client, every twentieth packet is lost", Process, "local", tcp::lossy();
+        tcp_crossing_ends, "both ends at once", Process, "local", tcp::crossing_ends();
+        tcp_narrow_path, "client, a path that takes less than the link", Process, "local", route::narrow_stream();
     }
     "Like TCP": {
         mptcp, "MPTCP", Opener, "local", tcp::push("tcp", "--via mptcp", "--via mptcp");
@@ -67,6 +76,12 @@ paths! {
             udp::send("--size 60000 --count 10 --options");
         udp_fragmented_route, "longer than the route, fragmented", Process, "local",
             udp::send_on_narrow_route("--size 60000 --count 10");
+        udp_narrow_path, "longer than the path", Process, "local", route::narrow_datagrams();
+        udp_narrow_path_fragmented, "longer than link and path, fragmented", Process, "local",
+            route::narrow_fragments("");
+        udp_narrow_path_ignored, "the same, for the link (IP_PMTUDISC_OMIT)", Process, "local",
+            route::narrow_fragments("--discover 5");
+        udp_lite, "UDP-Lite", Process, "local", udp::lite();
         udp_multicast, "multicast", Process, "local", udp::to_groups(&[("239.1.2.3", None), ("ff05::77", None)], "");
         udp_multicast_looped, "multicast, with copies for ourselves", Process, "local",
             udp::to_groups(&[("239.1.2.4", None), ("ff05::78", None)], "--join");
@@ -84,6 +99,25 @@ paths! {
         kernel_unreachable, "the kernel says that nobody listens", Kernel("icmp"), "remote", raw::unreachable();
         kernel_reset, "the kernel resets", Kernel("tcp"), "remote", raw::resets();
     }
+    "Several cards and routes": {
+        route_by_source, "a table of routes for an address", Process, "local", route::by_source();
+        route_by_mark, "a table of routes for a mark", Process, "local", route::by_mark();
+        route_by_device, "a socket bound to an interface", Process, "local", route::by_device();
+        route_multipath, "a route with two next hops", Process, "local", route::multipath();
+        route_asymmetric, "answers come in elsewhere", Process, "local", route::asymmetric();
+        route_changed, "a connection changes the card", Process, "local", route::rerouted();
+    }
+    "Devices on top of cards": {
+        stacked_vlan, "VLAN", Process, "local", stacked::through(&stacked::VLAN);
+        stacked_vlan_kernel, "VLAN, tags by the kernel", Process, "local", stacked::through(&stacked::VLAN_BY_KERNEL);
+        stacked_vlan_frame, "VLAN, tags by the device", Process, "local", stacked::through(&stacked::VLAN_IN_FRAME);
+        stacked_vlan_vlan, "VLAN in VLAN (802.1ad)", Process, "local", stacked::through(&stacked::VLAN_IN_VLAN);
+        stacked_bond, "bond", Process, "local", stacked::through(&stacked::BOND);
+        stacked_bridge, "bridge", Process, "local", stacked::through(&stacked::BRIDGE);
+        stacked_vrf, "VRF", Process, "local", stacked::through(&stacked::VRF);
+        stacked_vrf_queued, "VRF with a queue", Process, "local", stacked::through(&stacked::VRF_QUEUED);
+        stacked_macsec, "MACsec", Process, "local", stacked::through(&stacked::MACSEC);
+    }
     "Packet sockets": {
         packet_raw, "AF_PACKET, whole frames", PacketSocket, "unknown", packet::counted("");
         packet_datagram, "AF_PACKET, link header by the kernel", PacketSocket, "unknown",
@@ -97,13 +131,22 @@ paths! {
         container_translated, "the same, with NAT", Forwarded, "unknown", transit::container(true);
         container_macvlan, "container on macvlan", Forwarded, "unknown", transit::stacked("macvlan mode bridge");
         container_ipvlan, "container on ipvlan", Forwarded, "unknown", transit::stacked("ipvlan mode l2");
-        virtual_machine, "virtual machine (tap)", Forwarded, "unknown", transit::machine();
+        virtual_machine, "virtual machine (tap)", Forwarded, "unknown", transit::machine("");
+        virtual_machine_uncut, "the same, large buffers", Forwarded, "unknown", transit::machine("--segments 20");
+        virtual_machine_bridged, "virtual machine behind a bridge", Forwarded, "unknown",
+            transit::bridged_machine("");
+        virtual_machine_bridged_uncut, "the same, large buffers", Forwarded, "unknown",
+            transit::bridged_machine("--segments 20");
     }
     "Tunnels made on the host": {
         tunnel_vxlan, "VXLAN", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::VXLAN);
         tunnel_geneve, "Geneve", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::GENEVE);
         tunnel_vxlan6, "VXLAN over IPv6", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::VXLAN6);
         tunnel_gre, "GRE", Kernel("gre"), "unknown", tunnel::through(&tunnel::GRE);
+        tunnel_gretap, "GRE with Ethernet", Kernel("gre"), "unknown", tunnel::through(&tunnel::GRETAP);
+        tunnel_fou, "IPIP in UDP (FOU)", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::FOU);
+        tunnel_gue, "IPIP in UDP (GUE)", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::GUE);
+        tunnel_l2tp, "L2TP", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::L2TP);
         tunnel_ip6gre, "GRE over IPv6", Kernel("gre"), "unknown", tunnel::through(&tunnel::IP6GRE);
         tunnel_ipip, "IPIP", Kernel("ipip"), "unknown", tunnel::through(&tunnel::IPIP);
         tunnel_sit, "6in4", Kernel("ip6-tunnel"), "unknown", tunnel::through(&tunnel::SIT);
@@ -111,6 +154,7 @@ paths! {
         tunnel_wireguard, "WireGuard", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::WIREGUARD);
         tunnel_process, "VPN of a process (tun)", Process, "local", tunnel::of_a_process();
         tunnel_ipsec, "IPsec (ESP)", Process, "local", tunnel::encrypted();
+        tunnel_ipsec_udp, "IPsec (ESP in UDP)", Process, "local", tunnel::encrypted_in_datagrams();
     }
     "Servers inside the kernel": {
         service_nfsd, "nfsd (NFS 4.2)", Kernel("nfsd"), "remote", service::read_from(&service::NFSD);

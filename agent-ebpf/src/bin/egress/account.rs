@@ -16,7 +16,7 @@ use homeport_ebpf::{
 
 use crate::{
     asides,
-    kernel::{self, add, load},
+    kernel::{self, KIND_VRF, add, load},
     maps::{self, FREE, INDEX, KNOWN, LIVE, MTUS, SEES_ANSWERS6, SLOTS, TURNS},
     packet::Packet,
     tell,
@@ -45,7 +45,13 @@ pub(crate) fn account(skb: *mut __sk_buff) {
         return;
     };
     if packet.may_fragment {
-        let mut mtu = kernel::route_mtu(skb, packet.is_ipv6);
+        let mut mtu = 0;
+        if !kernel::ignores_route(sk, packet.is_ipv6) {
+            mtu = kernel::route_mtu(skb, packet.is_ipv6);
+        }
+        if mtu == 0 {
+            mtu = kernel::device_mtu(skb);
+        }
         if mtu == 0
             && let Some(of_interface) = MTUS.get_ptr(ifindex)
         {
@@ -173,7 +179,10 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
             // SAFETY: checked by the lookup; whoever writes, writes the same.
             unsafe { *seen = 1 };
         }
-        asides::add(CLASS_CONTROL, place(skb, sk), kernel::way(skb), packet);
+        let kind = kernel::device_kind(skb);
+        if kind != KIND_VRF {
+            asides::add(CLASS_CONTROL, place(skb, sk), kernel::way(kind), packet);
+        }
         return;
     }
     let state = if known.is_null() { maps::socket_state_or_new(sk) } else { known };
@@ -221,13 +230,18 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
             return;
         }
     }
+    let kind = kernel::device_kind(skb);
+    if kind == KIND_VRF {
+        return;
+    }
+    let way = kernel::way(kind);
     let Ok(Some(slot_idx)) = FREE.pop() else {
         tell::lose(LOSS_SLOTS, packet.wire_bytes);
-        asides::add(CLASS_OVERFLOW, place(skb, sk), kernel::way(skb), packet);
+        asides::add(CLASS_OVERFLOW, place(skb, sk), way, packet);
         return;
     };
     let Some(slot) = SLOTS.get_ptr_mut(slot_idx) else { return };
-    take((skb, sk), slot, state, &key, packet);
+    take((skb, sk), slot, state, &key, (packet, way));
     // SAFETY: from a checked lookup.
     let reference = slot_ref(slot_idx, unsafe { (*slot).hot.generation });
     if state.is_null() {
@@ -317,7 +331,7 @@ fn take(
     slot: *mut Slot,
     state: *mut SocketState,
     key: &IndexKey,
-    packet: &Packet,
+    (packet, way): (&Packet, u8),
 ) {
     let known = match (KNOWN.get_ptr(packet.remote), LIVE.get(0)) {
         // SAFETY: checked by the lookup.
@@ -340,7 +354,7 @@ fn take(
     // SAFETY: `skb` is the context.
     cold.socket_cgroup_id = unsafe { bpf_skb_cgroup_id(skb) };
     cold.netns = netns(skb, sk);
-    cold.way = kernel::way(skb);
+    cold.way = way;
     // SAFETY: no arguments.
     cold.first_ns = unsafe { bpf_ktime_get_ns() };
     // SAFETY: sixteen bytes into sixteen bytes.

@@ -3,6 +3,8 @@
 //! Frames of local sockets are only counted here (the socket ledger knows their owners); frames without one are
 //! also kept per destination. `wire_len` equals what the NIC counts, link header included.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock},
     helpers::generated::{bpf_sk_fullsock, bpf_skb_pull_data},
@@ -28,6 +30,7 @@ const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
 const ETH_P_8021Q: u16 = 0x8100;
 const ETH_P_8021AD: u16 = 0x88a8;
+const ETH_P_MACSEC: u16 = 0x88e5;
 const VLAN_TAG: usize = 4;
 const SCTP_HEADER: usize = 12;
 /// Link header, one VLAN tag, IPv6 header, TCP header.
@@ -36,6 +39,7 @@ const AF_PACKET: u32 = 17;
 const SOCK_RAW: u32 = 3;
 /// Not kept per destination.
 const CLASS_NONE: u8 = 0;
+const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 const BPF_TCP_TIME_WAIT: u32 = 6;
 const BPF_TCP_NEW_SYN_RECV: u32 = 12;
@@ -66,22 +70,40 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
     };
     // SAFETY: from a checked lookup, and of this processor only.
     let cell = unsafe { &mut *cell };
-    let protocol = u16::from_be(protocol);
-    let is_ip = protocol == ETH_P_IP || protocol == ETH_P_IPV6;
     let (family, state) = if sk.is_null() {
         (0, 0)
     } else {
         // SAFETY: checked above; both fields may be read of any kind of socket.
         unsafe { ((*sk).family, (*sk).state) }
     };
+    let mut has_socket = u64::from(!sk.is_null());
+    // SAFETY: copies a number to itself. Without it the compiler compares a pointer and a number with zero in one go, by
+    // "or", which the verifier refuses.
+    unsafe { asm!("{0} = {0}", inout(reg) has_socket) };
+    let is_from_nowhere = has_socket == 0 && came_from == 0;
+    // tun devices and macvtap charge what a virtual machine sends to sockets of their own, which have no family.
+    let has_local_socket = family == AF_INET || family == AF_INET6;
+    let (protocol, l3_at, added) = match u16::from_be(protocol) {
+        tag @ (ETH_P_8021Q | ETH_P_8021AD) if l3_at == ETHERNET_HEADER && family != AF_PACKET => {
+            below_tag(skb, tag)
+        }
+        ETH_P_MACSEC if has_local_socket || is_from_nowhere => {
+            (ETH_P_MACSEC, l3_at, macsec_bytes(skb, l3_at))
+        }
+        protocol => (protocol, l3_at, 0),
+    };
+    let is_ip = protocol == ETH_P_IP || protocol == ETH_P_IPV6;
     let (count, class) = if family == AF_PACKET {
         (&mut cell.packet, CLASS_PACKET)
+    } else if protocol == ETH_P_MACSEC && added != 0 {
+        // The socket ledger saw what is inside, on its way to the device that encrypts.
+        (&mut cell.socket, CLASS_NONE)
     } else if !is_ip {
         (&mut cell.non_ip, CLASS_NONE)
-    } else if sk.is_null() && came_from == 0 {
+    } else if is_from_nowhere {
         // It came from nowhere: the kernel itself made it.
         (&mut cell.socket, CLASS_KERNEL)
-    } else if sk.is_null() || is_of_another_namespace(sk) {
+    } else if sk.is_null() || !has_local_socket || is_of_another_namespace(sk) {
         (&mut cell.forwarded, CLASS_FORWARDED)
     } else if family == AF_INET6 && state == BPF_TCP_NEW_SYN_RECV && !sees_answers6() {
         (&mut cell.socket, CLASS_KERNEL)
@@ -93,8 +115,13 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
         (&mut cell.socket, CLASS_NONE)
     };
     // SAFETY: plain fields of the context.
-    let (wire_len, segments, len) = unsafe { ((*skb).wire_len, (*skb).gso_segs, (*skb).len) };
-    let frames = if segments > 1 { segments as u64 } else { 1 };
+    let (wire_len, segments, len, size) =
+        unsafe { ((*skb).wire_len, (*skb).gso_segs, (*skb).len, (*skb).gso_size) };
+    let frames = match segments {
+        0 if size != 0 => uncounted_segments(len, wire_len, size),
+        0 => 1,
+        counted => counted as u64,
+    };
     let mut frame_bytes = wire_len as u64;
     if class == CLASS_TUNNEL && frames > 1 {
         frame_bytes = wrapped_bytes(skb, sk, frames).unwrap_or(frame_bytes);
@@ -108,7 +135,8 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
         let len = unsafe { (*skb).len } as u64;
         frame_bytes = len + (frames - 1) * (l3_at + ip_header + SCTP_HEADER) as u64;
     }
-    count.frame_bytes += frame_bytes;
+    // What is added to a frame below the network layer is the card's to count, as where hardware adds it.
+    count.frame_bytes += frame_bytes - added as u64 * frames;
     count.frames += frames;
     if frames > 1 {
         cell.folded.frame_bytes += frame_bytes - len as u64;
@@ -138,6 +166,51 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
         }
         None => tell::lose(LOSS_UNPARSED, wire_len as u64),
     }
+}
+
+/// Protocol behind a VLAN tag that is in the frame, where the network header begins, and the bytes of the tag.
+///
+/// A tag that a device adds is beside the frame here, as hardware takes it. It is in the frame where devices are on top
+/// of each other (802.1ad), and where `reorder_hdr` is off. Of two in the frame the second is not looked behind.
+#[inline(always)]
+fn below_tag(skb: *mut __sk_buff, tag: u16) -> (u16, usize, usize) {
+    match packet::ether_type(skb, ETHERNET_HEADER + VLAN_TAG) {
+        Some(protocol @ (ETH_P_IP | ETH_P_IPV6)) => (protocol, ETHERNET_HEADER + VLAN_TAG, VLAN_TAG),
+        Some(_) | None => (tag, ETHERNET_HEADER, 0),
+    }
+}
+
+/// What MACsec adds to a frame: its tag, with or without a channel identifier, and an integrity check of the usual
+/// length.
+#[inline(always)]
+fn macsec_bytes(skb: *mut __sk_buff, l3_at: usize) -> usize {
+    const TAG: usize = 8;
+    const CHANNEL: usize = 8;
+    const CHECK: usize = 16;
+    const HAS_CHANNEL: u8 = 0x20;
+    match packet::ether_type(skb, l3_at + 2) {
+        Some(control) if (control >> 8) as u8 & HAS_CHANNEL != 0 => TAG + CHANNEL + CHECK,
+        Some(_) => TAG + CHECK,
+        None => 0,
+    }
+}
+
+/// How many frames a buffer will be whose segments nobody has counted: of virtual machines (tun, macvtap), and of packet
+/// sockets with a header for it.
+///
+/// The kernel has worked out the number for `wire_len`, and does not tell it: each segment but the first adds headers of
+/// one length. What is left of the buffer without one set of headers is cut into `size`.
+#[inline(always)]
+fn uncounted_segments(len: u32, wire_len: u32, size: u32) -> u64 {
+    let (len, size) = (len as u64, size as u64);
+    let added = (wire_len as u64).saturating_sub(len);
+    let most = len.div_ceil(size);
+    if added == 0 || most < 2 {
+        return 1;
+    }
+    let headers = added / (most - 1);
+    let fits = headers * (most - 1) == added && len.saturating_sub(headers).div_ceil(size) == most;
+    if fits { most } else { most - 1 }
 }
 
 #[inline(always)]

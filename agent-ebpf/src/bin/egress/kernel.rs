@@ -124,18 +124,52 @@ pub(crate) fn route_mtu(skb: *mut __sk_buff, is_ipv6: bool) -> u32 {
     peek(metrics, MTU_AT)
 }
 
-/// What kind of device the packet leaves through (`WAY_*`).
+/// Longest packet of the device that this one leaves through, whatever network namespace that is in. Zero: unknown.
 #[inline(always)]
-pub(crate) fn way(skb: *mut __sk_buff) -> u8 {
+pub(crate) fn device_mtu(skb: *mut __sk_buff) -> u32 {
+    if offset!(skb_dev) == 0 || offset!(device_mtu) == 0 {
+        return 0;
+    }
+    let buffer: u64 = peek((&raw const skb) as u64, 0);
+    let device: u64 = peek(buffer, offset!(skb_dev));
+    peek(device, offset!(device_mtu))
+}
+
+/// The socket asked not to care about what the route takes (`IP_MTU_DISCOVER`), only about its interface: some name
+/// servers do.
+#[inline(always)]
+pub(crate) fn ignores_route(sk: *mut bpf_sock, is_ipv6: bool) -> bool {
+    /// IP_PMTUDISC_PROBE; INTERFACE and OMIT are behind it. IPv6 has the same numbers.
+    const PROBE: u8 = 3;
+    if offset!(inet_discovery) == 0 {
+        return false;
+    }
+    let address: u64 = peek((&raw const sk) as u64, 0);
+    if !is_ipv6 {
+        return peek::<u8>(address, offset!(inet_discovery)) >= PROBE;
+    }
+    if offset!(inet_pinet6) == 0 || offset!(inet6_discovery) == 0 {
+        return false;
+    }
+    let own: u64 = peek(address, offset!(inet_pinet6));
+    own != 0 && peek::<u8>(own, offset!(inet6_discovery)) >= PROBE
+}
+
+/// A VRF is a table of routes. Its device sends what the host says to itself by that table; whatever leaves goes through
+/// the devices that belong to it.
+pub(crate) const KIND_VRF: u64 = u64::from_ne_bytes(*b"vrf\0\0\0\0\0");
+
+/// The kind of the device that the packet leaves through, its first bytes as a number; zero for network cards.
+#[inline(always)]
+pub(crate) fn device_kind(skb: *mut __sk_buff) -> u64 {
     if offset!(skb_dev) == 0 || offset!(device_link_ops) == 0 {
-        return WAY_DIRECT;
+        return 0;
     }
     let buffer: u64 = peek((&raw const skb) as u64, 0);
     let device: u64 = peek(buffer, offset!(skb_dev));
     let operations: u64 = peek(device, offset!(device_link_ops));
     if operations == 0 {
-        // A network card.
-        return WAY_DIRECT;
+        return 0;
     }
     let text: u64 = peek(operations, offset!(link_ops_kind));
     // The helper ends what it copies with a zero byte of its own.
@@ -147,10 +181,15 @@ pub(crate) fn way(skb: *mut __sk_buff) -> u8 {
         first.add(1).write_volatile(0);
     }
     // SAFETY: at most nine bytes into sixteen; what is not written stays zero.
-    let kind = unsafe {
+    unsafe {
         bpf_probe_read_kernel_str(first.cast(), KIND_BYTES as u32 + 1, text as *const c_void);
         first.read_volatile()
-    };
+    }
+}
+
+/// What a device of this kind does with a packet (`WAY_*`).
+#[inline(always)]
+pub(crate) fn way(kind: u64) -> u8 {
     match kind {
         VETH | NETKIT => WAY_CABLE,
         _ if maps::is_tunnel_kind(kind) => WAY_TUNNEL,

@@ -4,11 +4,15 @@
 //! so far. When another task sends later (a socket passed on), what follows is counted for that task.
 
 use aya_ebpf::{bindings::bpf_sock, cty::c_void};
-use homeport_ebpf::{event::FLOW_OWNER, loss::LOSS_STORAGE, slot::*};
+use homeport_ebpf::{
+    event::FLOW_OWNER,
+    loss::{LOSS_OTHER_SOCKETS, LOSS_STORAGE},
+    slot::*,
+};
 
 use crate::{
     account::remember_old_slot,
-    kernel::{current, current_pid, peek},
+    kernel::{current, current_pid, netns_inode, peek},
     maps::{self, SLOTS, offset},
     tell,
 };
@@ -16,6 +20,10 @@ use crate::{
 const IPPROTO_TCP: u32 = 6;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+/// Families whose bytes leave the host, or may, without IP and without a frame at a network card, as bits: AF_RDS,
+/// AF_CAN, AF_BLUETOOTH, AF_IUCV, AF_VSOCK, AF_QIPCRTR, AF_SMC, AF_MCTP. What SMC and RDS send over TCP is counted there,
+/// too: too much is said rather than too little.
+const OTHER_FAMILIES: u64 = 1 << 21 | 1 << 29 | 1 << 31 | 1 << 32 | 1 << 40 | 1 << 42 | 1 << 43 | 1 << 45;
 
 /// connect(2): the task is known before the first packet, and we are the side that opens.
 #[inline(always)]
@@ -75,6 +83,7 @@ pub(crate) fn stamp_sender(sk: *mut bpf_sock, sent: i32) {
         // Unix, netlink and packet sockets pass here too, and need no storage.
         let family: u16 = peek(sk as u64, offset!(sock_family));
         if offset!(sock_family) == 0 || (family != AF_INET && family != AF_INET6) {
+            count_other_family(sk, family, sent);
             return;
         }
         state = new_state(sk);
@@ -115,6 +124,19 @@ pub(crate) fn stamp_sender(sk: *mut bpf_sock, sent: i32) {
         // SAFETY: checked above. The next packet finds or takes a slot for the new task.
         unsafe { (*state).slot_ref = 0 };
     }
+}
+
+/// A socket that has nothing to do with IP: nobody else sees what it sends, such as to the host of a virtual machine.
+#[inline(always)]
+fn count_other_family(sk: *mut bpf_sock, family: u16, sent: i32) {
+    if family >= 64 || OTHER_FAMILIES >> family & 1 == 0 {
+        return;
+    }
+    let own = maps::own_inode();
+    if maps::scope_netns() != 0 && own != 0 && netns_inode(sk) != own {
+        return;
+    }
+    tell::lose(LOSS_OTHER_SOCKETS, sent as u64);
 }
 
 /// close(2) of the last descriptor. TCP goes on sending after it and ends in [`close_tcp`].

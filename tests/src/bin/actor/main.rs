@@ -17,6 +17,8 @@ mod tap;
 mod tcp;
 mod udp;
 mod uring;
+mod vsock;
+mod way;
 mod xdp;
 
 use std::process::ExitCode;
@@ -29,6 +31,8 @@ use serde_json::Value;
 enum Actor {
     /// Connect and send
     TcpPush(tcp::Push),
+    /// Connect many times to one address, and send a little each time
+    TcpBurst(tcp::Burst),
     /// Connect to many addresses, one after the other, and send a little to each
     TcpSprinkle(tcp::Sprinkle),
     /// Send to whoever connects
@@ -41,6 +45,8 @@ enum Actor {
     UdpSend(udp::Send),
     /// Read datagrams
     UdpSink(udp::Sink),
+    /// Send to ourselves through a socket of virtual machines
+    VsockSend(vsock::Send),
     /// Send until told to end
     Stream(stream::Stream),
     /// Send to very many destinations, as standard input says
@@ -70,12 +76,14 @@ enum Actor {
 fn main() -> ExitCode {
     let outcome = match Actor::parse() {
         Actor::TcpPush(push) => tcp::push(&push),
+        Actor::TcpBurst(burst) => tcp::burst(&burst),
         Actor::TcpSprinkle(sprinkle) => tcp::sprinkle(&sprinkle),
         Actor::TcpServe(serve) => tcp::serve(&serve),
         Actor::TcpPull(pull) => tcp::pull(&pull),
         Actor::TcpSink(sink) => tcp::sink(&sink),
         Actor::UdpSend(send) => udp::send(&send),
         Actor::UdpSink(sink) => udp::sink(&sink),
+        Actor::VsockSend(send) => vsock::send(&send),
         Actor::Stream(stream) => stream::stream(&stream),
         Actor::Fan(fan) => fan::fan(&fan),
         Actor::TcpAbsorb(absorb) => fan::absorb(&absorb),

@@ -105,6 +105,35 @@ pub(crate) fn bind_packet(socket: impl AsFd, ifindex: u32) -> io::Result<()> {
     bind(socket.as_fd(), &packet_address(ifindex, [0; 6]))
 }
 
+fn vsock_address(cid: u32, port: u32) -> libc::sockaddr_vm {
+    // SAFETY: integers, for which zero is a value.
+    let mut address: libc::sockaddr_vm = unsafe { std::mem::zeroed() };
+    address.svm_family = libc::AF_VSOCK as u16;
+    address.svm_cid = cid;
+    address.svm_port = port;
+    address
+}
+
+/// Listens where virtual machines and their host reach each other.
+pub(crate) fn listen_vsock(socket: impl AsFd, port: u32) -> io::Result<()> {
+    bind(socket.as_fd(), &vsock_address(libc::VMADDR_CID_ANY, port))?;
+    // SAFETY: plain numbers.
+    checked(unsafe { libc::listen(socket.as_fd().as_raw_fd(), 1) })
+}
+
+/// Connects there.
+pub(crate) fn connect_vsock(socket: impl AsFd, cid: u32, port: u32) -> io::Result<()> {
+    let address = vsock_address(cid, port);
+    // SAFETY: pointer and length are those of `address`.
+    checked(unsafe {
+        libc::connect(
+            socket.as_fd().as_raw_fd(),
+            (&raw const address).cast(),
+            size_of_val(&address) as libc::socklen_t,
+        )
+    })
+}
+
 fn bind<T>(socket: BorrowedFd<'_>, address: &T) -> io::Result<()> {
     // SAFETY: pointer and length are those of `address`.
     checked(unsafe {

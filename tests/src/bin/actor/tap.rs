@@ -16,19 +16,26 @@ use crate::{frame::Content, impossible::needs, say, say_sent, sys};
 pub(crate) struct Send {
     #[command(flatten)]
     content: Content,
+    /// Each frame carries so many TCP segments of `size` bytes, for the host to cut
+    #[arg(long)]
+    segments: Option<u16>,
 }
 
 /// Makes the device, says so, and sends when a line is read: by then somebody has given the host an address on it.
 pub(crate) fn send(send: &Send) -> Result<()> {
     let mut tap = needs("/dev/net/tun", File::options().read(true).write(true).open("/dev/net/tun"))?;
-    needs("tap", sys::become_device(&tap, &send.content.interface, libc::IFF_TAP))?;
+    let kind = if send.segments.is_some() { libc::IFF_TAP | libc::IFF_VNET_HDR } else { libc::IFF_TAP };
+    needs("tap", sys::become_device(&tap, &send.content.interface, kind))?;
     say(&json!({ "tap": send.content.interface }))?;
     std::io::stdin().read_line(&mut String::new())?;
-    let frame = send.content.frame();
+    let frame = match send.segments {
+        Some(segments) => send.content.uncut_frame(segments),
+        None => send.content.frame(),
+    };
     for _ in 0..send.content.count {
         tap.write_all(&frame).context("write to the tap device")?;
     }
-    say_sent(send.content.payload_bytes())?;
+    say_sent(send.content.payload_bytes() * u64::from(send.segments.unwrap_or(1)))?;
     // The device goes with the descriptor.
     std::io::stdin().read_line(&mut String::new())?;
     Ok(())

@@ -1,5 +1,6 @@
 //! Senders and receivers over TCP.
 
+mod burst;
 pub(crate) mod how;
 mod serve;
 
@@ -14,8 +15,15 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use self::how::{How, Via};
-pub(crate) use self::serve::{Serve, serve};
-use crate::{say, say_sent, sys::set_ip_options};
+pub(crate) use self::{
+    burst::{Burst, burst},
+    serve::{Serve, serve},
+};
+use crate::{
+    say, say_sent,
+    sys::{set_ip_options, set_option},
+    way::Way,
+};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -41,10 +49,25 @@ pub(crate) struct Push {
     /// Behind the IP header, once it is connected
     #[arg(long)]
     options: bool,
+    /// Ask each second whether the peer is still there
+    #[arg(long)]
+    keep_alive: bool,
+    #[command(flatten)]
+    way: Way,
 }
 
 pub(crate) fn push(push: &Push) -> Result<()> {
-    let mut stream = push.via.connect(push.to)?;
+    let mut stream = if push.way.is_any() {
+        push.via.connect(push.to)?
+    } else {
+        push.via.connect_by(&push.way, push.to)?
+    };
+    if push.keep_alive {
+        let (on, seconds): (libc::c_int, libc::c_int) = (1, 1);
+        set_option(&stream, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &on)?;
+        set_option(&stream, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, &seconds)?;
+        set_option(&stream, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, &seconds)?;
+    }
     if push.options {
         set_ip_options(&stream, push.to.is_ipv4())?;
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags};
+use rustix::net::{AddressFamily, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, ipproto};
 use serde_json::json;
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     say, say_sent,
     sys::{set_ip_options, set_option},
     uring,
+    way::Way,
 };
 
 /// How datagrams are handed to the kernel.
@@ -51,13 +52,19 @@ pub(crate) struct Send {
     /// Behind the IP header
     #[arg(long)]
     options: bool,
+    /// Value of `IP_MTU_DISCOVER` or `IPV6_MTU_DISCOVER`
+    #[arg(long)]
+    discover: Option<libc::c_int>,
+    /// UDP-Lite
+    #[arg(long)]
+    lite: bool,
+    #[command(flatten)]
+    way: Way,
 }
 
 pub(crate) fn send(send: &Send) -> Result<()> {
     let first = send.to[0];
-    let any: SocketAddr =
-        if first.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
-    let socket = UdpSocket::bind(any)?;
+    let socket = open(send, first.is_ipv4())?;
     if let Some(bytes) = send.segment {
         let bytes = libc::c_int::from(bytes);
         needs("UDP_SEGMENT", set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, &bytes))?;
@@ -91,6 +98,25 @@ pub(crate) fn send(send: &Send) -> Result<()> {
         }
     }
     say_sent(send.count * send.size as u64)
+}
+
+fn open(send: &Send, is_ipv4: bool) -> Result<UdpSocket> {
+    let any: IpAddr = if is_ipv4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let family = if is_ipv4 { AddressFamily::INET } else { AddressFamily::INET6 };
+    let protocol = if send.lite { ipproto::UDPLITE } else { ipproto::UDP };
+    let socket = rustix::net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(protocol));
+    let socket = needs("datagram socket", socket)?;
+    send.way.prepare(&socket)?;
+    if let Some(discover) = send.discover {
+        let (level, name) = if is_ipv4 {
+            (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
+        };
+        set_option(&socket, level, name, &discover)?;
+    }
+    rustix::net::bind(&socket, &SocketAddr::new(send.way.from.unwrap_or(any), 0))?;
+    Ok(UdpSocket::from(socket))
 }
 
 fn send_single(socket: &UdpSocket, send: &Send) -> Result<()> {

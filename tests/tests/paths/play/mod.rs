@@ -1,8 +1,11 @@
 //! How each path is played.
 
+pub(crate) mod cgroup;
 pub(crate) mod packet;
 pub(crate) mod raw;
+pub(crate) mod route;
 pub(crate) mod service;
+pub(crate) mod stacked;
 pub(crate) mod tcp;
 pub(crate) mod transit;
 pub(crate) mod tunnel;

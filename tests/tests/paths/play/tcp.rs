@@ -1,6 +1,6 @@
 //! TCP and what is built like it.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use homeport_tests::{
@@ -10,7 +10,7 @@ use homeport_tests::{
     settings::Settings,
 };
 
-use super::{server_at, sink_at};
+use super::{possible, server_at, sink_at};
 use crate::{Part, Payload, Played, stage::Stage};
 
 const BYTES: u64 = 1024 * 1024;
@@ -49,6 +49,99 @@ pub(crate) fn sctp() -> Result<Played> {
         part.payload = Payload::AtLeast;
     }
     Ok(played)
+}
+
+/// Many connections, each ended at once.
+pub(crate) fn resets() -> Result<Played> {
+    let stage = Stage::shared()?;
+    let (mut parts, mut keep) = (Vec::new(), Vec::new());
+    for family in Family::BOTH {
+        let at = sink_at(family);
+        keep.push(stage.lab.listener(Host::Foreign, "tcp-sink", at, "")?);
+        let words = format!("tcp-burst --to {at} --bytes 1000 --count 300 --reset");
+        parts.push(Part::new(at.ip(), "tcp", stage.lab.send(Host::Storage, &words)?));
+    }
+    Ok(Played { stage, parts, bypass: Nic::default(), _keep: keep })
+}
+
+/// A connection on which nothing is said for some time but whether both ends are there.
+pub(crate) fn kept_alive() -> Result<Played> {
+    let stage = Stage::shared()?;
+    let at = sink_at(Family::V4);
+    let sink = stage.lab.listener(Host::Foreign, "tcp-sink", at, "")?;
+    let words = format!("tcp-push --to {at} --bytes 1000 --on-command --keep-alive");
+    let mut push = stage.lab.actor(Host::Storage, &words)?;
+    push.line().context("connected")?;
+    let before = stage.lab.nic()?;
+    thread::sleep(Duration::from_secs(5));
+    let probes = stage.lab.nic()?.since(before).packets;
+    ensure!(probes >= 3, "only {probes} packets in five seconds");
+    push.tell("send")?;
+    let sent = Sent::from_line(&push.line()?)?;
+    thread::sleep(Duration::from_secs(3));
+    push.tell("end")?;
+    push.succeed()?;
+    let part = Part::new(at.ip(), "tcp", sent);
+    Ok(Played { stage, parts: vec![part], bypass: Nic::default(), _keep: vec![sink] })
+}
+
+/// Some packets are lost on the way, and leave again.
+pub(crate) fn lossy() -> Result<Played> {
+    let lab = Lab::new()?;
+    let rules = "nft add table inet lab
+        nft 'add chain inet lab pass { type filter hook forward priority 0; }'
+        nft add rule inet lab pass meta l4proto tcp numgen inc mod 20 0 drop";
+    possible(lab.shell(Host::Router, rules))?;
+    let stage = Stage::own(lab)?;
+    let before = stage.lab.retransmitted_segments()?;
+    let played = push_on(stage, "tcp", "", "", 300_000)?;
+    let again = played.stage.lab.retransmitted_segments()? - before;
+    ensure!(again > 10, "only {again} segments left again");
+    Ok(played)
+}
+
+/// Both ends say at the same time that no more comes.
+pub(crate) fn crossing_ends() -> Result<Played> {
+    const PEER: &str = "
+import socket, sys
+listener = socket.create_server((sys.argv[1], 9000), family=socket.AF_INET)
+print('{}', flush=True)
+peer, _ = listener.accept()
+left = int(sys.argv[2])
+while left:
+    left -= len(peer.recv(left))
+sys.stdin.readline()
+peer.shutdown(socket.SHUT_WR)
+print('{}', flush=True)
+while peer.recv(1000):
+    pass
+";
+    let stage = Stage::own(Lab::new()?)?;
+    let at = sink_at(Family::V4);
+    let mut command = stage.lab.command(Host::Foreign, "python3");
+    command.args(["-c", PEER, &at.ip().to_string(), &BYTES.to_string()]);
+    let mut peer = Running::start(&mut command)?;
+    peer.line()?;
+    let mut push = stage.lab.actor(Host::Storage, &push_on_command())?;
+    push.line().context("connected")?;
+    push.tell("send")?;
+    let sent = Sent::from_line(&push.line()?)?;
+    let rest =
+        "i=0; until ! ss -Htn | awk '$3 > 0' | grep -q .; do sleep 0.1; i=$((i + 1)); [ $i -lt 100 ]; done";
+    stage.lab.shell(Host::Storage, rest)?;
+    let wall =
+        "nft add table inet lab; nft 'add chain inet lab pass { type filter hook forward priority 0; }'
+        nft add rule inet lab pass drop";
+    possible(stage.lab.shell(Host::Router, wall))?;
+    push.tell("end")?;
+    peer.tell("end")?;
+    peer.line()?;
+    thread::sleep(Duration::from_millis(50));
+    stage.lab.shell(Host::Router, "nft delete table inet lab")?;
+    push.succeed()?;
+    peer.succeed()?;
+    let part = Part::new(at.ip(), "tcp", sent);
+    Ok(Played { stage, parts: vec![part], bypass: Nic::default(), _keep: Vec::new() })
 }
 
 /// Data with the SYN, to a server that knows nobody.
@@ -148,7 +241,7 @@ fn speak(lab: Lab, sink: Running, mut push: Running, before: impl FnOnce() -> Re
 }
 
 /// Where the second version of cgroups is mounted.
-fn cgroup_root() -> Result<PathBuf> {
+pub(crate) fn cgroup_root() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts")?;
     mounts
         .lines()

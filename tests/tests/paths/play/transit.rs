@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use homeport_tests::{
     actor::{Impossible, Sent},
     lab::{Family, Host, Lab, Nic},
+    settings::Settings,
 };
 
 use super::{possible, sink_at};
@@ -40,8 +41,35 @@ fn from_guest(lab: Lab) -> Result<Played> {
     Ok(Played { stage, parts: vec![part], bypass: Nic::default(), _keep: vec![sink] })
 }
 
+/// A virtual machine behind a tap device that is a port of a bridge, as the host's card is.
+pub(crate) fn bridged_machine(options: &str) -> Result<Played> {
+    let mut lab = Lab::new()?;
+    let bridge = "ip link add br0 type bridge; ip link set eth0 master br0";
+    lab.stack(("br0", bridge), ("storage", "true"), 0)?;
+    let at = sink_at(Family::V4);
+    let sink = lab.listener(Host::Foreign, "udp-sink", at, "")?;
+    lab.shell(Host::Storage, "modprobe -q tun || true")?;
+    let words = format!(
+        "tap-send --interface tap0 --neighbour {} --from 192.0.2.30 --to {} {WORDS} {options}",
+        lab.gateway_mac(),
+        at.ip()
+    );
+    let mut tap = lab.actor(Host::Storage, &words)?;
+    if let Some(reason) = tap.line()?["impossible"].as_str() {
+        bail!(Impossible(reason.to_owned()));
+    }
+    lab.shell(Host::Storage, "ip link set tap0 master br0; ip link set tap0 up")?;
+    let settings = Settings { host: "interfaces = [\"eth0\"]".to_owned(), ..Settings::default() };
+    let stage = Stage::own_with(lab, &settings)?;
+    tap.tell("send")?;
+    let sent = Sent::from_line(&tap.line()?)?;
+    let protocol = if options.is_empty() { "udp" } else { "tcp" };
+    let part = Part::new(at.ip(), protocol, sent);
+    Ok(Played { stage, parts: vec![part], bypass: Nic::default(), _keep: vec![sink, tap] })
+}
+
 /// A virtual machine behind a tap device, routed by the host.
-pub(crate) fn machine() -> Result<Played> {
+pub(crate) fn machine(options: &str) -> Result<Played> {
     let lab = Lab::new()?;
     let at = sink_at(Family::V4);
     let sink = lab.listener(Host::Foreign, "udp-sink", at, "")?;
@@ -49,7 +77,7 @@ pub(crate) fn machine() -> Result<Played> {
     // Where it is a module, nothing else loads it; what is missing then is told by who needs it.
     lab.shell(Host::Storage, "modprobe -q tun || true")?;
     let words = format!(
-        "tap-send --interface tap0 --neighbour 02:00:00:00:00:01 --from 10.30.0.2 --to {} {WORDS}",
+        "tap-send --interface tap0 --neighbour 02:00:00:00:00:01 --from 10.30.0.2 --to {} {WORDS} {options}",
         at.ip()
     );
     let mut tap = lab.actor(Host::Storage, &words)?;
@@ -62,6 +90,7 @@ pub(crate) fn machine() -> Result<Played> {
     let stage = Stage::own(lab)?;
     tap.tell("send")?;
     let sent = Sent::from_line(&tap.line()?)?;
-    let part = Part::new(at.ip(), "udp", sent);
+    let protocol = if options.is_empty() { "udp" } else { "tcp" };
+    let part = Part::new(at.ip(), protocol, sent);
     Ok(Played { stage, parts: vec![part], bypass: Nic::default(), _keep: vec![sink, tap] })
 }

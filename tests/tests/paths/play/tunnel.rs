@@ -53,6 +53,34 @@ pub(crate) const IPIP: Tunnel = Tunnel {
     inner: &[Family::V4],
     ..VXLAN
 };
+/// With the frames of an Ethernet.
+pub(crate) const GRETAP: Tunnel = Tunnel {
+    make: "ip link add inner0 mtu 1400 type gretap local $LOCAL remote $REMOTE ttl 64",
+    protocol: "gre",
+    ..VXLAN
+};
+pub(crate) const FOU: Tunnel = Tunnel {
+    make: "modprobe -q fou || true; ip fou add port 5555 ipproto 4
+        ip link add inner0 mtu 1400 type ipip local $LOCAL remote $REMOTE ttl 64 \
+            encap fou encap-sport auto encap-dport 5555",
+    inner: &[Family::V4],
+    ..VXLAN
+};
+pub(crate) const GUE: Tunnel = Tunnel {
+    make: "modprobe -q fou || true; ip fou add port 5555 gue
+        ip link add inner0 mtu 1400 type ipip local $LOCAL remote $REMOTE ttl 64 \
+            encap gue encap-sport auto encap-dport 5555",
+    inner: &[Family::V4],
+    ..VXLAN
+};
+pub(crate) const L2TP: Tunnel = Tunnel {
+    make: "modprobe -q l2tp_eth || true
+        ip l2tp add tunnel tunnel_id $SIDE peer_tunnel_id $((3 - SIDE)) encap udp local $LOCAL remote $REMOTE \
+            udp_sport 1701 udp_dport 1701
+        ip l2tp add session name inner0 tunnel_id $SIDE session_id $SIDE peer_session_id $((3 - SIDE))
+        ip link set inner0 mtu 1400",
+    ..VXLAN
+};
 pub(crate) const SIT: Tunnel = Tunnel {
     make: "ip link add inner0 type sit local $LOCAL remote $REMOTE ttl 64",
     protocol: "ipv6",
@@ -106,6 +134,15 @@ pub(crate) fn through(tunnel: &Tunnel) -> Result<Played> {
 
 /// IPsec has no device: the socket ledger sees the outer packets, with their destination.
 pub(crate) fn encrypted() -> Result<Played> {
+    encrypt("", "tcp-push --bytes 500000")
+}
+
+/// The same in datagrams, for those behind address translation. Nobody at the other end takes them out again.
+pub(crate) fn encrypted_in_datagrams() -> Result<Played> {
+    encrypt("encap espinudp 4500 4500 0.0.0.0", "udp-send --size 1000 --count 100")
+}
+
+fn encrypt(encapsulation: &str, send: &str) -> Result<Played> {
     const STATE: &str = "mode tunnel aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128";
     let lab = Lab::new()?;
     for (side, here, there) in [(1, Host::Storage, Host::Foreign), (2, Host::Foreign, Host::Storage)] {
@@ -114,8 +151,8 @@ pub(crate) fn encrypted() -> Result<Played> {
         let setup = format!(
             "ip address add 10.99.0.{side}/32 dev lo; ip route add 10.99.0.{peer} dev eth0 src 10.99.0.{side} \
                  via $(ip route show default | cut -d' ' -f3)
-             ip xfrm state add src {local} dst {remote} proto esp spi 0x10{side} {STATE}
-             ip xfrm state add src {remote} dst {local} proto esp spi 0x10{peer} {STATE}
+             ip xfrm state add src {local} dst {remote} proto esp spi 0x10{side} {STATE} {encapsulation}
+             ip xfrm state add src {remote} dst {local} proto esp spi 0x10{peer} {STATE} {encapsulation}
              ip xfrm policy add src 10.99.0.{side} dst 10.99.0.{peer} dir out tmpl src {local} dst {remote} proto esp mode tunnel
              ip xfrm policy add src 10.99.0.{peer} dst 10.99.0.{side} dir in tmpl src {remote} dst {local} proto esp mode tunnel"
         );
@@ -124,9 +161,10 @@ pub(crate) fn encrypted() -> Result<Played> {
     let stage = Stage::own(lab)?;
     let at: SocketAddr = format!("{}:{SINK_PORT}", INSIDE[0].1).parse()?;
     let sink = stage.lab.listener(Host::Foreign, "tcp-sink", at, "")?;
-    let sent = stage.lab.send(Host::Storage, &format!("tcp-push --to {at} --bytes 500000"))?;
+    let sent = stage.lab.send(Host::Storage, &format!("{send} --to {at}"))?;
+    let protocol = if encapsulation.is_empty() { "esp" } else { "udp" };
     let part =
-        Part { payload: Payload::AtLeast, ..Part::new(Host::Foreign.address(Family::V4), "esp", sent) };
+        Part { payload: Payload::AtLeast, ..Part::new(Host::Foreign.address(Family::V4), protocol, sent) };
     Ok(Played { stage, parts: vec![part], bypass: Nic::default(), _keep: vec![sink] })
 }
 

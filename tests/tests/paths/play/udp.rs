@@ -47,3 +47,12 @@ pub(crate) fn to_groups(groups: &[(&str, Option<&'static str>)], words: &str) ->
     }
     Ok(Played { stage, parts, bypass: Nic::default(), _keep: Vec::new() })
 }
+
+/// A checksum that covers the header only.
+pub(crate) fn lite() -> Result<Played> {
+    let mut played = send("--size 1000 --count 100 --lite")?;
+    for part in &mut played.parts {
+        part.protocol = "udplite";
+    }
+    Ok(played)
+}

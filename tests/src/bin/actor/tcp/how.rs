@@ -17,6 +17,7 @@ use crate::{
     impossible::needs,
     sys::{set_option, set_text_option},
     uring,
+    way::Way,
 };
 
 static BUFFER: [u8; BUFFER_BYTES] = [b'x'; BUFFER_BYTES];
@@ -70,6 +71,17 @@ impl Via {
         .with_context(|| format!("peer {to}"))
     }
 
+    /// Connects by a way that is not the usual one.
+    pub(crate) fn connect_by(self, way: &Way, to: SocketAddr) -> Result<TcpStream> {
+        let socket = self.socket(to)?;
+        way.prepare(&socket)?;
+        if let Some(from) = way.from {
+            rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
+        }
+        rustix::net::connect(&socket, &to).with_context(|| format!("connect to {to}"))?;
+        Ok(TcpStream::from(socket))
+    }
+
     pub(crate) fn listen(self, at: SocketAddr) -> Result<TcpListener> {
         if self.protocol().is_none() {
             return TcpListener::bind(at).with_context(|| format!("listen at {at}"));
@@ -95,6 +107,8 @@ pub(crate) enum How {
     IoUringUncopied,
     /// `MSG_ZEROCOPY`
     Uncopied,
+    /// The last byte of each portion is urgent
+    Urgent,
     /// The kernel encrypts
     Tls,
 }
@@ -109,6 +123,7 @@ pub(crate) fn send(stream: &mut TcpStream, how: How, bytes: u64) -> Result<()> {
         How::IoUringPolled => through_ring(stream, uring::Style::Polled, bytes),
         How::IoUringUncopied => through_ring(stream, uring::Style::Uncopied, bytes),
         How::Uncopied => uncopied(stream, bytes),
+        How::Urgent => urgent(stream, bytes),
         How::Tls => {
             encrypt(stream)?;
             write(stream, bytes)
@@ -175,6 +190,10 @@ fn uncopied(stream: &TcpStream, bytes: u64) -> Result<()> {
     needs("SO_ZEROCOPY", set_option(stream, libc::SOL_SOCKET, libc::SO_ZEROCOPY, &on))?;
     let flags = SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
     portions(bytes, |portion| Ok(rustix::net::send(stream, portion, flags)?))
+}
+
+fn urgent(stream: &TcpStream, bytes: u64) -> Result<()> {
+    portions(bytes, |portion| Ok(rustix::net::send(stream, portion, SendFlags::OOB)?))
 }
 
 /// Connects with the first portion.
