@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command, time::Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use homeport_tests::page::{
     browser::{Browser, View},
     fixture::{Fixture, Scale},
@@ -89,7 +89,7 @@ fn the_page_is_there_at_once_and_stays_quick_with_very_much_on_it() -> Result<()
         ("100 more episodes", "document.querySelector('#episodes .more').click()"),
         ("another kind of episodes", "document.querySelectorAll('#episode-kinds button')[1].click()"),
         ("back to violations", "document.querySelectorAll('#episode-kinds button')[0].click()"),
-        ("all talkers", "document.getElementById('talker-more').click()"),
+        ("100 more talkers", "document.getElementById('talker-more').click()"),
         ("sort talkers by owner", "document.querySelector('#talker-table th button').click()"),
         (
             "search talkers",
@@ -117,6 +117,27 @@ fn the_page_is_there_at_once_and_stays_quick_with_very_much_on_it() -> Result<()
     let (record, id) = fixture.finding(5_000, "open");
     fixture.records.push(&record.to_string());
     browser.eventually(&format!("document.querySelector('[data-id=\"{id}\"]') !== null"))?;
+    check_quiet(&browser, &fixture.url())
+}
+
+/// A browser keeps pages that one has left, and what they have open. It has six connections for a server.
+#[test]
+fn leaving_the_page_and_coming_back_leaves_no_stream_behind() -> Result<()> {
+    let fixture = Fixture::serve(Scale::Calm, |_| {})?;
+    let mut browser = start()?;
+    for _ in 0..8 {
+        browser.open(&fixture.url())?;
+        browser.eventually("document.documentElement.classList.contains('heard')")?;
+        browser.call("Page.navigate", json!({"url": "about:blank"}))?;
+    }
+    // Back to a page that was kept: it is live again.
+    let history = browser.call("Page.getNavigationHistory", json!({}))?;
+    let entries = history["entries"].as_array().context("entries")?;
+    let back = entries.iter().rev().find(|entry| entry["url"] == fixture.url()).context("the page")?;
+    browser.call("Page.navigateToHistoryEntry", json!({"entryId": back["id"]}))?;
+    browser.eventually("document.getElementById('live')?.textContent.startsWith('Live') === true")?;
+    let before = browser.evaluate("document.getElementById('live').textContent")?;
+    browser.eventually(&format!("document.getElementById('live').textContent !== {before}"))?;
     check_quiet(&browser, &fixture.url())
 }
 
