@@ -72,7 +72,7 @@ const draw = () => {
   const flows = found.reduce((sum, row) => sum + row.flows, 0);
   text($("talker-caption"), rows.length ? `${plural(found.length, "pair")} of owner and destination, from ${flows < total ? `the ${count(flows)} largest of ${count(total)} flows` : plural(flows, "flow")}` : "No flow yet");
   $("talker-more").hidden = found.length <= shown;
-  text($("talker-more"), `Show ${Math.min(MORE, found.length - shown)} more of ${count(found.length)}`);
+  text($("talker-more"), found.length <= shown + MORE ? `Show all ${count(found.length)}` : `Show ${MORE} more of ${count(found.length)}`);
 };
 
 const make = () => h("tr", null, h("th", { scope: "row" }), h("td"), h("td"), h("td", { class: "number" }, h("span", { class: "meter" }, h("span")), h("span")), h("td", { class: "number" }), h("td", { class: "number" }));
