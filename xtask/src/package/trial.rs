@@ -269,10 +269,7 @@ impl Trial {
         let top = self.machine.show("homeport top violations --once")?;
         ensure!(top.lines().any(|line| is_there(line, [BACKUP, "CN", "high"])), "no open episode: {top}");
         let top = self.machine.sh("homeport top countries --once --filter cn")?;
-        ensure!(
-            top.lines().any(|line| is_there(line, ["VIOLATION", "CN", " kB"])),
-            "no such country: {top}"
-        );
+        ensure!(top.lines().any(|line| is_there(line, ["VIOLATION", "CN", " kB"])), "no such country: {top}");
         Ok(())
     }
 
