@@ -151,7 +151,8 @@ fn hold(scene: &Scene, to: Host, bytes: u32) -> Result<Running> {
 
 /// The places of the rows, in order.
 fn places(lines: &[String]) -> Vec<&'static str> {
-    let code = |line: &String| ["US", "CN", "DE"].into_iter().find(|code| line.contains(*code));
+    let sites = [("site:dallas", "US"), ("site:shanghai", "CN"), ("site:frankfurt", "DE")];
+    let code = |line: &String| sites.into_iter().find(|(site, _)| line.contains(site)).map(|(_, code)| code);
     lines[5..lines.len() - 1].iter().filter_map(code).collect()
 }
 
