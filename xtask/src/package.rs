@@ -1,11 +1,13 @@
 //! Makes packages: `cargo xtask package [--deb] [--rpm] [--test]`.
 //!
 //! Both are made from one tree of files ([`tree`]), by the distributions' own tools: `dpkg-deb` and `rpmbuild` know
-//! their formats better than anybody. With `--test` the Debian package lives a whole life under systemd ([`trial`]).
+//! their formats better than anybody. With `--test` they live a whole life under systemd ([`trial`],
+//! [`rpm_trial`]).
 
 mod deb;
 mod machine;
 mod rpm;
+mod rpm_trial;
 mod tree;
 mod trial;
 
@@ -26,8 +28,8 @@ pub(crate) struct Args {
     /// Where the packages go [default: target/package]
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
-    /// Install, start, use, upgrade, remove and purge the Debian package on a bare system with systemd (needs root)
-    #[arg(long, conflicts_with = "rpm")]
+    /// Install, start, use, upgrade and remove them on a bare system with systemd (needs root)
+    #[arg(long)]
     test: bool,
     /// Package the debug build, which the tests have made already
     #[arg(long, hide = true)]
@@ -71,12 +73,19 @@ pub(crate) fn run(args: Args) -> Result<()> {
             setup::ensure_programs(&packages::PACKAGE_TRIAL)?;
             let directory = tool::target_dir().join("package/machine");
             fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
-            return trial::run([&package, &trial::newer(&package, &directory)?], &directory);
+            trial::run([&package, &trial::newer(&package, &directory)?], &directory)?;
         }
     }
     if !args.deb {
-        let package = rpm::make(&about, &binary, &out)?;
+        let package = rpm::make(&about, &binary, &out, args.test)?;
         println!("package: {}", package.display());
+        if args.test {
+            setup::ensure_programs(&packages::PACKAGE_TRIAL)?;
+            let directory = tool::target_dir().join("package/machine");
+            fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+            let newer = About { version: format!("{}+trial", about.version), ..about };
+            rpm_trial::run([&package, &rpm::make(&newer, &binary, &directory, true)?], &directory)?;
+        }
     }
     Ok(())
 }

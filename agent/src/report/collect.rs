@@ -159,6 +159,8 @@ struct Collector {
     missing: Vec<(i64, i64, String)>,
     not_covered: Vec<String>,
     recent: Recent,
+    /// When the first record was made and when the last: the period, as long as there is no interval.
+    logged: Option<(i64, i64)>,
     /// Begin of the first interval and end of the last one: the period, if none was asked for.
     watched: Option<(i64, i64)>,
 }
@@ -182,6 +184,7 @@ impl Collector {
             missing: Vec::new(),
             not_covered: Vec::new(),
             recent: Recent::default(),
+            logged: None,
             watched: None,
         }
     }
@@ -244,6 +247,8 @@ impl Collector {
             proof.first_entry.get_or_insert(index);
             proof.last_entry = Some(index);
             proof.entries += 1;
+            let (first, last) = self.logged.unwrap_or((logged, logged));
+            self.logged = Some((first.min(logged), last.max(logged)));
         }
         if self.recent.has_or_takes(entry) {
             // It is in every number once.
@@ -492,7 +497,9 @@ impl Collector {
 
     fn finish(self) -> Statement {
         let mut statement = self.statement;
-        let (first, last) = self.watched.unwrap_or_default();
+        // Not of no length: of nothing, all would be counted.
+        let until_last_record = self.logged.map(|(first, last)| (first, last + 1));
+        let (first, last) = self.watched.or(until_last_record).unwrap_or_default();
         let from = self.from.unwrap_or(first);
         let to = self.to.unwrap_or(last).max(from);
         statement.period.from = words::time(from);

@@ -114,7 +114,7 @@ fn places(statement: &Statement) -> Markup {
         section {
             h2 { "Bytes by country" }
             p { (bytes(totals.all.bytes.wire)) " left in " (counted(totals.all.bytes.packets, "packet")) ", " (bytes(totals.all.bytes.payload)) " of it payload; from " (counted(totals.intervals, "interval record")) "." }
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 thead { tr { th { "To" } th.number { "Approved" } th.number { "Excepted" } th.number { "Not approved" } th.number { "of it with data" } th { "Rule" } } }
                 tbody { @for row in &statement.places {
                     tr {
@@ -142,7 +142,7 @@ fn policy(statement: &Statement) -> Markup {
                     dt { "SHA-256" } dd { code { (row.hash) } " " (says(row.says.is_empty(), row.says_is_hashed)) }
                 }
                 @if !row.says.is_empty() {
-                    div.wide { table.says {
+                    div.wide tabindex="0" { table.says {
                         @for (about, lines) in grouped(&row.says) {
                             tbody {
                                 tr { th colspan="2" scope="rowgroup" { (about) } }
@@ -228,7 +228,7 @@ fn coverage(statement: &Statement) -> Markup {
         section {
             h2 { "Coverage" }
             p { "Every byte was counted in " strong { (shown_percent(coverage.counted_percent)) } " of the period; all that is promised held in " (shown_percent(coverage.covered_percent)) "." }
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 thead { tr { th { "State" } th.number { "Time" } th.number { "Of the period" } th { "Meaning" } } }
                 tbody { @for ((name, millis), meaning) in parts(statement).into_iter().zip([
                     "everything that is promised held",
@@ -257,7 +257,7 @@ fn coverage(statement: &Statement) -> Markup {
             }
             h3 { "Losses" }
             @if statement.losses.is_empty() { p { "None." } } @else {
-                div.wide { table {
+                div.wide tabindex="0" { table {
                     thead { tr { th { "Cause" } th.number { "Times" } th.number { "Bytes" } th { "Consequence" } } }
                     tbody { @for row in &statement.losses { tr { th scope="row" { (row.cause) } td.number { (number(row.count)) } td.number { (number(row.bytes)) } td { (row.means) } } } }
                 } }
@@ -272,7 +272,7 @@ fn reconciliation(statement: &Statement) -> Markup {
         section {
             h2 { "Reconciliation with the network cards" }
             p { "What the cards say they sent against what was counted on its way to them, in frame bytes." }
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 thead { tr { th { "Card" } th.number { "Sent" } th.number { "Counted" } th.number { "Difference" } th.number { "Explained" } th.number { "Unexplained" } th.number { "Intervals" } th.number { "Not compared" } } }
                 tbody { @for row in &statement.interfaces { tr {
                     th scope="row" { (row.name) }
@@ -291,7 +291,7 @@ fn databases(statement: &Statement) -> Markup {
     html! {
         section {
             h2 { "Geolocation databases" }
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 thead { tr { th { "Database" } th { "Built" } th { "In use" } th { "SHA-256" } } }
                 tbody { @for row in &statement.databases { tr {
                     th scope="row" { (row.name) br; span.note { (row.kind) } }
@@ -322,7 +322,7 @@ fn events(statement: &Statement) -> Markup {
         section {
             h2 { "What happened to the agent" }
             @if statement.self_tests > 0 { p { (counted(statement.self_tests, "record")) " of a self-test went all the way from packet to record." } }
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 thead { tr { th { "Time" } th { "Event" } th { "What" } th.number { "Entry" } } }
                 tbody { @for row in statement.events.iter().take(MAX_EVENTS) { tr { td.brief { (row.time) } td.brief { (row.event) } td { (row.message) } td.number { (row.entry) } } } }
             } }

@@ -124,6 +124,28 @@ fn within(scene: &Scene, from: i64, to: i64) -> Vec<&Value> {
     scene.records.iter().filter(|record| (from..to).contains(&logged(record))).collect()
 }
 
+/// As it is in the first minute of an agent.
+#[test]
+fn without_an_interval_nothing_is_said_to_be_counted() {
+    let mut scene = Scene::new();
+    scene.add(START, BEGIN, |_| {});
+    scene.ledger.publish();
+    let statement = scene.statement(None, None);
+    assert_eq!(statement.period.from, "2026-11-01T00:00:00.000Z");
+    assert_eq!(statement.period.milliseconds, 1);
+    assert_eq!(statement.answer.word, Word::InPolicyAsFarAsSeen, "{:?}", statement.answer);
+
+    scene.add(OPEN, BEGIN + 2_000, |_| {});
+    scene.ledger.publish();
+    let statement = scene.statement(None, None);
+    assert_eq!(statement.period.milliseconds, 2_001);
+    assert_eq!(statement.answer.word, Word::OutOfPolicy);
+    let wire = statement.violations[0].in_period.wire;
+    let sentence = &statement.answer.sentences[0];
+    assert!(wire > 0 && sentence.contains(&super::words::bytes(wire)), "{sentence}");
+    assert!(sentence.contains("no interval of the period has the sum yet"), "{sentence}");
+}
+
 #[test]
 fn the_numbers_are_those_of_the_records() {
     let scene = full();

@@ -132,7 +132,15 @@ pub(super) fn answer(statement: &Statement) -> (Word, Vec<String>) {
     }
     let data = statement.totals.violation.data();
     let transfers = statement.violations.len() as u64;
-    if data > 0 || transfers > 0 {
+    if data == 0 && transfers > 0 {
+        // In the first minute of an agent, or of a period.
+        let wire = statement.violations.iter().map(|row| row.in_period.wire).sum();
+        sentences.push(format!(
+            "Data left this host against policy: {} in {}, of which no interval of the period has the sum yet.",
+            bytes(wire),
+            counted(transfers, "violation")
+        ));
+    } else if data > 0 {
         sentences.push(format!(
             "Data left this host against policy: {} in packets that carried data, in {}.",
             bytes(data),

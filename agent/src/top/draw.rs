@@ -57,8 +57,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, paint: Paint) {
     .areas(frame.area());
     frame.render_widget(Paragraph::new(header(state, paint)), head);
     frame.render_widget(Paragraph::new(views(state)), tabs);
-    let n_rows = list(frame, body, state, paint);
-    frame.render_widget(Paragraph::new(footer(state, n_rows, paint)), foot);
+    let (last, n_rows) = list(frame, body, state, paint);
+    frame.render_widget(Paragraph::new(footer(state, last, n_rows, paint)), foot);
     if state.shows_help {
         help(frame);
     }
@@ -131,7 +131,8 @@ fn views(state: &State) -> Line<'static> {
     Line::from(spans)
 }
 
-fn list(frame: &mut Frame<'_>, area: Rect, state: &mut State, paint: Paint) -> usize {
+/// Returns the number of the last row that is shown, and of all rows.
+fn list(frame: &mut Frame<'_>, area: Rect, state: &mut State, paint: Paint) -> (usize, usize) {
     let rows = state.rows();
     let room = usize::from(area.height.saturating_sub(1));
     state.offset = state.offset.min(rows.len().saturating_sub(room));
@@ -142,7 +143,7 @@ fn list(frame: &mut Frame<'_>, area: Rect, state: &mut State, paint: Paint) -> u
             (_, true) => "nothing has left yet",
         };
         frame.render_widget(Paragraph::new(format!("\n  {nothing}")), area);
-        return 0;
+        return (0, 0);
     }
     let (titles, widths) = columns(state.view);
     let shown = rows.iter().skip(state.offset).take(room).map(|row| {
@@ -152,7 +153,7 @@ fn list(frame: &mut Frame<'_>, area: Rect, state: &mut State, paint: Paint) -> u
     let header = Cells::new(titles.iter().map(|title| Cell::from(*title)))
         .style(Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED));
     frame.render_widget(Table::new(shown, widths).header(header).column_spacing(1), area);
-    rows.len()
+    (rows.len().min(state.offset + room), rows.len())
 }
 
 /// Titles and widths; at 80 columns the name has what is left: 30 and more.
@@ -189,7 +190,7 @@ pub(super) fn cells(view: View, row: &Row) -> Vec<String> {
     }
 }
 
-fn footer(state: &State, n_rows: usize, paint: Paint) -> Line<'static> {
+fn footer(state: &State, last: usize, n_rows: usize, paint: Paint) -> Line<'static> {
     if state.is_typing {
         return Line::from(format!("/{}_  (Enter keeps it, Esc clears it)", state.filter));
     }
@@ -210,9 +211,8 @@ fn footer(state: &State, n_rows: usize, paint: Paint) -> Line<'static> {
     let filter =
         if state.filter.is_empty() { String::new() } else { format!(", filter \"{}\"", state.filter) };
     spans.push(Span::raw(format!(
-        "{} to {} of {n_rows}{more}, by {}{filter}  ? help  q quit",
+        "{} to {last} of {n_rows}{more}, by {}{filter}  ? help  q quit",
         (state.offset + 1).min(n_rows),
-        n_rows,
         state.order.word()
     )));
     Line::from(spans)

@@ -10,9 +10,12 @@ use crate::table;
 pub fn once(view: View, order: Order, filter: &str, before: Sample, now: Sample) -> String {
     let mut state = State::new(view, order, filter.to_owned());
     let rate = total_rate(&now, Some(&before)).unwrap_or(0);
+    let violations = match now.status.violations {
+        1 => "1 violation".to_owned(),
+        count => format!("{count} violations"),
+    };
     let head = format!(
-        "{} violations open, {}; {}/s now, {} since {}\n\n",
-        now.status.violations,
+        "{violations} open, {}; {}/s now, {} since {}\n\n",
         now.status.coverage,
         table::bytes(rate),
         table::bytes(now.flows.totals.wire_bytes),

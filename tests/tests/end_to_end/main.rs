@@ -26,6 +26,7 @@ mod restart;
 mod scanner;
 mod socketless;
 mod tcp;
+mod top;
 mod tunnel;
 mod udp;
 

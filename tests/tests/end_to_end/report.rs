@@ -7,12 +7,15 @@ use homeport_tests::{
     agent::{binary, eventually},
     lab::{Family, Host},
     ledger,
+    page::browser::{Browser, View},
     scene::scene,
     settings::Settings,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::sink_at;
+
+const AXE: &str = include_str!("../page/axe/axe.min.js");
 
 const EXCEPTION: &str = r#"
 [[exception]]
@@ -94,6 +97,8 @@ fn the_statement_has_the_numbers_of_the_ledger() {
         ensure!(statement["coverage"]["unrecorded_ms"] == 0, "{:#}", statement["coverage"]);
         ensure!(statement["proof"]["entries"] == records.len(), "{:#}", statement["proof"]);
 
+        look_at_html(&path)?;
+
         // A byte of the ledger is changed: the statement says that it proves nothing.
         let bundle = path.join(format!("tile/entries/000.p/{}", records.len()));
         if bundle.exists() {
@@ -106,6 +111,45 @@ fn the_statement_has_the_numbers_of_the_ledger() {
         }
         Ok(())
     });
+}
+
+/// As a lawyer opens it: a file, in a browser, on paper.
+fn look_at_html(ledger: &Path) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("statement.html");
+    let mut report = Command::new(binary()?);
+    report.args(["report", "--html", "--output"]).arg(&file).arg(ledger);
+    ensure!(report.status()?.success(), "the statement is made");
+    let url = format!("file://{}", file.display());
+    let mut browser = Browser::start(|program| Command::new(program))?;
+    for (width, dark) in [(1024, false), (1024, true), (390, false)] {
+        browser.set_view(View { width, height: 900, dark })?;
+        browser.call("Page.navigate", json!({"url": url}))?;
+        browser.eventually(
+            "document.readyState === 'complete' && document.title.startsWith('Data residency')",
+        )?;
+        let text = browser.evaluate("document.body.innerText")?;
+        let text = text.as_str().context("text")?;
+        for words in ["out of policy", "shanghai", "EX-1", "J. Doe"] {
+            ensure!(text.to_lowercase().contains(&words.to_lowercase()), "{words} is missing: {text}");
+        }
+        let fits = browser.evaluate("document.documentElement.scrollWidth <= innerWidth")?;
+        ensure!(fits == true, "wider than {width} pixels");
+        // The file's policy lets no script in; the tools of the browser are not bound by it.
+        browser.evaluate(&format!("{AXE}; true"))?;
+        let found = browser.evaluate(
+            "axe.run({ resultTypes: ['violations'] }).then((found) => found.violations.map((v) => v.id + ' (' + v.impact + '): ' + v.nodes.map((n) => n.html.slice(0, 200)).slice(0, 3).join(', ')))",
+        )?;
+        ensure!(found == json!([]), "axe at {width} pixels, dark: {dark}: {found:#}");
+    }
+    let printed = browser.call("Page.printToPDF", json!({"preferCSSPageSize": true}))?;
+    let printed = printed["data"].as_str().context("a PDF")?;
+    // "%PDF-1", in base64.
+    ensure!(printed.starts_with("JVBERi0x") && printed.len() > 10_000, "{} letters of PDF", printed.len());
+    ensure!(browser.complaints().is_empty(), "the browser complains: {:#?}", browser.complaints());
+    let foreign: Vec<&str> = browser.requests().into_iter().filter(|request| *request != url).collect();
+    ensure!(foreign.is_empty(), "it asks for more than itself: {foreign:?}");
+    Ok(())
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -24,6 +25,12 @@ const START: &str = include_str!("machine.sh");
 /// A drop-in for units that have to find processes by the kernel's numbers.
 pub(super) const PROC: &str = "[Service]\nBindReadOnlyPaths=/run/host-proc:/proc\n";
 
+/// Of this boot: they are no part of a package.
+pub(super) const DROP_INS: &str = "/run/systemd/system/homeport.service.d";
+
+/// Until something that takes a sweep, a write or a request has happened.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Until systemd answers.
 const START_PATIENCE: Duration = Duration::from_secs(180);
 
@@ -37,9 +44,9 @@ pub(super) struct Machine {
     group: PathBuf,
 }
 
-/// The base system, made when there is none.
-pub(super) fn base(directory: &Path) -> Result<PathBuf> {
-    let (root, complete) = (directory.join("root"), directory.join("root.complete"));
+/// The base system, made when there is none: a bare one, and `packages` in it.
+pub(super) fn base(directory: &Path, name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let (root, complete) = (directory.join(name), directory.join(format!("{name}.complete")));
     if complete.exists() {
         return Ok(root);
     }
@@ -54,9 +61,9 @@ pub(super) fn base(directory: &Path) -> Result<PathBuf> {
     let source = sources.lines().next().with_context(|| format!("apt has no source for {suite}"))?;
     let directory = fs::canonicalize(directory)?;
     let mut debootstrap = Command::new("debootstrap");
-    debootstrap.args(["--variant=minbase", "--include=systemd-sysv"]);
+    debootstrap.args(["--variant=minbase", &format!("--include={}", packages.join(","))]);
     debootstrap.arg(format!("--cache-dir={}", directory.display()));
-    tool::run(debootstrap.arg(&suite).arg(directory.join("root")).arg(source))?;
+    tool::run(debootstrap.arg(&suite).arg(directory.join(name)).arg(source))?;
     fs::write(complete, suite)?;
     Ok(root)
 }
@@ -124,7 +131,7 @@ impl Machine {
     pub(super) fn enter(&self, script: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--target={}", self.init));
-        command.args(["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--root"]);
+        command.args(["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--root", "--wd"]);
         command.args([
             "env",
             "-i",
@@ -170,6 +177,49 @@ impl Machine {
         ip(self.network(), &format!("route add default via {gateway}"))
     }
 
+    /// What a script prints.
+    pub(super) fn sh(&self, script: &str) -> Result<String> {
+        let output = self.enter(script).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "`{script}` ended with {}: {text}{errors}", output.status);
+        Ok(text)
+    }
+
+    /// The same for the reader of the trial: DEPLOY.md shows what is printed here.
+    pub(super) fn show(&self, script: &str) -> Result<String> {
+        let text = self.sh(&format!("({script}) 2>&1 || echo \"(exit code $?)\""))?;
+        println!("        # {script}");
+        for line in text.lines() {
+            println!("        {line}");
+        }
+        Ok(text)
+    }
+
+    /// One line of it.
+    pub(super) fn says(&self, script: &str) -> Result<String> {
+        Ok(self.sh(script)?.trim().to_owned())
+    }
+
+    /// What systemd knows about the service.
+    pub(super) fn property(&self, name: &str) -> Result<String> {
+        self.says(&format!("systemctl show --property={name} --value homeport"))
+    }
+
+    /// What the service has logged.
+    pub(super) fn log(&self) -> String {
+        self.sh("journalctl --no-pager --lines=60 --unit=homeport").unwrap_or_default()
+    }
+
+    /// Adds text to a file.
+    pub(super) fn append(&self, file: &str, text: &str) -> Result<()> {
+        let mut command = self.enter(&format!("cat >> {file}"));
+        let mut child = command.stdin(Stdio::piped()).spawn().context("start a shell")?;
+        child.stdin.take().context("a pipe")?.write_all(text.as_bytes())?;
+        ensure!(child.wait()?.success(), "{file} cannot be written");
+        Ok(())
+    }
+
     /// Puts a file of this machine into that one.
     pub(super) fn bring(&self, file: &Path, to: &str) -> Result<()> {
         let mut command = self.enter(&format!("cat > {to}"));
@@ -186,6 +236,16 @@ impl Drop for Machine {
             let _ = child.wait();
         }
         remove_group(&self.group);
+    }
+}
+
+pub(super) fn eventually(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt() {
+            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(300)),
+            result => return result.with_context(|| format!("still so after {PATIENCE:?}")),
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use crate::tool;
 
 const PLACES: tree::Places = tree::Places { zsh: "usr/share/zsh/site-functions/_homeport" };
 
-pub(super) fn make(about: &About, binary: &Path, out: &Path) -> Result<PathBuf> {
+/// `quick`: large, for a test that is over in a minute.
+pub(super) fn make(about: &About, binary: &Path, out: &Path, quick: bool) -> Result<PathBuf> {
     let out = fs::canonicalize(out)?;
     let root = out.join("rpm-root");
     tree::lay_out(&root, binary, &PLACES)?;
@@ -30,8 +31,12 @@ pub(super) fn make(about: &About, binary: &Path, out: &Path) -> Result<PathBuf> 
     )?;
     let top = out.join("rpm");
     let define = |name: &str, value: &Path| format!("{name} {}", value.display());
+    let mut build = Command::new("rpmbuild");
+    if quick {
+        build.args(["--define", "_binary_payload w0.gzdio"]);
+    }
     tool::run(
-        Command::new("rpmbuild")
+        build
             .args(["-bb", "--quiet"])
             .args(["--define", &define("_topdir", &top)])
             .args(["--define", &define("_rpmdir", &out)])

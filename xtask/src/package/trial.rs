@@ -8,14 +8,13 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::machine::{self, Machine};
+use super::machine::{self, DROP_INS, Machine, eventually};
 use crate::tool;
 
 /// In China, as the embedded database has it.
@@ -25,11 +24,6 @@ const GATEWAY: &str = "10.99.0.1";
 const BACKUP: &str = "backup.service/head";
 const SERVER: &str = "10.99.0.2";
 const PAGE: &str = "http://127.0.0.1:9646";
-/// Of this boot: they are no part of the package.
-const DROP_INS: &str = "/run/systemd/system/homeport.service.d";
-/// Until something that takes a sweep, a write or a request has happened.
-const PATIENCE: Duration = Duration::from_secs(120);
-
 /// A listener that takes whatever comes, and says how much it was when its connection ends.
 const LISTENER: &str = r#"
 import socket, threading
@@ -83,8 +77,10 @@ const STEPS: &[Step] = &[
     ("in its sandbox: covered, as a user of its own, no capability too many", Trial::is_confined),
     ("a violation is counted, with the unit that sent it", Trial::violation),
     ("it is on the page, with its place in the ledger", Trial::on_the_page),
+    ("it is in `homeport top`, by unit and by country", Trial::on_top),
     ("it is in the signed ledger and in the record file", Trial::recorded),
     ("it is at Alertmanager", Trial::alerted),
+    ("it is in the residency statement, to the byte", Trial::reported),
     ("a reload takes another policy", Trial::reloads),
     ("a configuration with faults is refused, and the agent goes on", Trial::refuses),
     ("a hanging agent is ended by the watchdog and comes back", Trial::watchdog),
@@ -96,7 +92,7 @@ const STEPS: &[Step] = &[
 
 /// Runs every step with the two packages, the second one newer.
 pub(super) fn run(packages: [&Path; 2], directory: &Path) -> Result<()> {
-    let base = machine::base(directory)?;
+    let base = machine::base(directory, "root", &["systemd-sysv"])?;
     let machine = Machine::start(&fs::canonicalize(base)?, &fs::canonicalize(directory)?)?;
     machine.connect(SERVER, GATEWAY, &[ABROAD])?;
     for (package, name) in packages.into_iter().zip(["old", "new"]) {
@@ -111,7 +107,7 @@ pub(super) fn run(packages: [&Path; 2], directory: &Path) -> Result<()> {
         let begun = Instant::now();
         if let Err(error) = step(&mut trial) {
             println!("failed  {name}");
-            let log = trial.log();
+            let log = trial.machine.log();
             return Err(error.context(format!("{name}; the agent's log:\n{log}")));
         }
         println!("ok      {name} ({:.1} s)", begun.elapsed().as_secs_f64());
@@ -130,38 +126,48 @@ impl Drop for Trial {
 
 impl Trial {
     fn installs(&mut self) -> Result<()> {
-        self.show("dpkg --install /srv/old.deb")?;
-        ensure!(self.says("systemctl is-enabled homeport || true")? == "disabled", "not enabled by itself");
-        ensure!(self.says("systemctl is-active homeport || true")? == "inactive", "not started by itself");
+        self.machine.show("dpkg --install /srv/old.deb")?;
+        ensure!(
+            self.machine.says("systemctl is-enabled homeport || true")? == "disabled",
+            "not enabled by itself"
+        );
+        ensure!(
+            self.machine.says("systemctl is-active homeport || true")? == "inactive",
+            "not started by itself"
+        );
         // Everything is there, and every library is found.
-        self.sh("homeport --version && homeport check && test -f /usr/share/man/man1/homeport.1.gz")?;
-        self.sh("dpkg --verify homeport && getent passwd homeport")?;
-        let unwanted = self.says(
+        self.machine
+            .sh("homeport --version && homeport check && test -f /usr/share/man/man1/homeport.1.gz")?;
+        self.machine.sh("dpkg --verify homeport && getent passwd homeport")?;
+        let unwanted = self.machine.says(
             "systemd-analyze verify /usr/lib/systemd/system/homeport.service 2>&1 | grep homeport | grep -v 'failed with code 1' || true",
         )?;
         ensure!(unwanted.is_empty(), "systemd says about the unit: {unwanted}");
-        let explained = self.sh(&format!("homeport explain {ABROAD}"))?;
+        let explained = self.machine.sh(&format!("homeport explain {ABROAD}"))?;
         ensure!(explained.contains("CN"), "the trial wants an address in China: {explained}");
-        self.append("/etc/homeport/homeport.toml", CONFIGURATION)?;
-        self.sh(&format!("mkdir -p {DROP_INS}"))?;
-        self.append(&format!("{DROP_INS}/proc.conf"), machine::PROC)?;
-        self.sh("systemctl daemon-reload && homeport check").map(drop)
+        self.machine.append("/etc/homeport/homeport.toml", CONFIGURATION)?;
+        self.machine.sh(&format!("mkdir -p {DROP_INS}"))?;
+        self.machine.append(&format!("{DROP_INS}/proc.conf"), machine::PROC)?;
+        self.machine.sh("systemctl daemon-reload && homeport check").map(drop)
     }
 
     fn starts(&mut self) -> Result<()> {
         let begun = Instant::now();
-        self.show("systemctl enable --now homeport")?;
+        self.machine.show("systemctl enable --now homeport")?;
         println!("        ready after {} ms", begun.elapsed().as_millis());
-        ensure!(self.says("systemctl is-active homeport")? == "active", "active");
-        ensure!(self.property("Type")? == "notify", "systemd waits for it");
-        ensure!(self.property("NRestarts")? == "0", "at the first attempt");
+        ensure!(self.machine.says("systemctl is-active homeport")? == "active", "active");
+        ensure!(self.machine.property("Type")? == "notify", "systemd waits for it");
+        ensure!(self.machine.property("NRestarts")? == "0", "at the first attempt");
         Ok(())
     }
 
     fn is_confined(&mut self) -> Result<()> {
-        let pid = self.property("MainPID")?;
-        ensure!(self.says(&format!("stat --format=%U /proc/{pid}"))? == "homeport", "a user of its own");
-        let status = self.sh(&format!("cat /proc/{pid}/status"))?;
+        let pid = self.machine.property("MainPID")?;
+        ensure!(
+            self.machine.says(&format!("stat --format=%U /proc/{pid}"))? == "homeport",
+            "a user of its own"
+        );
+        let status = self.machine.sh(&format!("cat /proc/{pid}/status"))?;
         let field = |name: &str| -> Result<String> {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             Ok(line.with_context(|| format!("{name} in {status}"))?.trim().to_owned())
@@ -177,7 +183,7 @@ impl Trial {
             let bounding = u64::from_str_radix(&field("CapBnd:")?, 16)?;
             ensure!(bounding & (1 << number) == 0, "{capability} is not taken away");
         }
-        let exposure = self.sh("systemd-analyze security --no-pager homeport | tail -1")?;
+        let exposure = self.machine.sh("systemd-analyze security --no-pager homeport | tail -1")?;
         println!("        {}", exposure.trim());
         // The sandbox takes nothing away that the agent promises.
         eventually(|| {
@@ -185,7 +191,7 @@ impl Trial {
             ensure!(code == Some(0), "coverage ends with {code:?}: {text}");
             Ok(())
         })?;
-        ensure!(!self.sh("ls /sys/fs/bpf/homeport/links")?.trim().is_empty(), "programs are pinned");
+        ensure!(!self.machine.sh("ls /sys/fs/bpf/homeport/links")?.trim().is_empty(), "programs are pinned");
         // No self-test: it compares its own number with the kernel's, see `machine`.
         Ok(())
     }
@@ -194,8 +200,9 @@ impl Trial {
     fn has_confined_threads(&self, pid: &str) -> Result<()> {
         const SYS_ADMIN: u64 = 1 << 21;
         const DAC_READ_SEARCH: u64 = 1 << 2;
-        let threads =
-            self.sh(&format!("grep -h '^Name:\\|^CapEff:\\|^Seccomp_filters:' /proc/{pid}/task/*/status"))?;
+        let threads = self
+            .machine
+            .sh(&format!("grep -h '^Name:\\|^CapEff:\\|^Seccomp_filters:' /proc/{pid}/task/*/status"))?;
         let words: Vec<&str> = threads.split_whitespace().collect();
         let mut seen = Vec::new();
         for thread in words.chunks_exact(6) {
@@ -212,7 +219,7 @@ impl Trial {
             }
         }
         ensure!(seen.len() == 3, "page, sinks and records are threads: {threads}");
-        let log = self.log();
+        let log = self.machine.log();
         ensure!(!log.contains("keeps rights") && !log.contains("CAP_SYS_ADMIN is kept"), "{log}");
         Ok(())
     }
@@ -231,7 +238,7 @@ impl Trial {
     }
 
     fn on_the_page(&mut self) -> Result<()> {
-        self.show("homeport status")?;
+        self.machine.show("homeport status")?;
         eventually(|| {
             let status = self.page("status")?;
             ensure!(status["state"] == "violation", "{status:#}");
@@ -254,16 +261,28 @@ impl Trial {
         })
     }
 
+    fn on_top(&mut self) -> Result<()> {
+        let top = self.machine.show("homeport top --once")?;
+        let is_there = |line: &str, words: [&str; 3]| words.iter().all(|word| line.contains(word));
+        let found = top.lines().any(|line| is_there(line, ["VIOLATION", BACKUP, " kB"]));
+        ensure!(found && top.starts_with("1 violations open"), "not among the owners: {top}");
+        let top = self.machine.show("homeport top violations --once")?;
+        ensure!(top.lines().any(|line| is_there(line, [BACKUP, "CN", "high"])), "no open episode: {top}");
+        let top = self.machine.sh("homeport top countries --once --filter cn")?;
+        ensure!(top.lines().any(|line| is_there(line, ["VIOLATION", "CN", " kB"])), "no such country: {top}");
+        Ok(())
+    }
+
     fn recorded(&mut self) -> Result<()> {
         eventually(|| {
-            let text = self.sh("homeport ledger verify /var/lib/homeport/ledger")?;
-            let file = self.sh("cat /var/lib/homeport/records.jsonl")?;
+            let text = self.machine.sh("homeport ledger verify /var/lib/homeport/ledger")?;
+            let file = self.machine.sh("cat /var/lib/homeport/records.jsonl")?;
             let found = file.lines().any(|line| line.contains(r#""backup.service/head""#));
             ensure!(found, "not in the record file");
             ensure!(!text.is_empty(), "it says what it has verified");
             Ok(())
         })?;
-        self.show("homeport ledger verify /var/lib/homeport/ledger").map(drop)
+        self.machine.show("homeport ledger verify /var/lib/homeport/ledger").map(drop)
     }
 
     fn alerted(&mut self) -> Result<()> {
@@ -287,7 +306,7 @@ impl Trial {
                 alerts.iter().find(|alert| alert["labels"]["alertname"] == "EgressResidencyViolation")
             });
             let labels = &alert.with_context(|| {
-                let sinks = self.sh("homeport status || true").unwrap_or_default();
+                let sinks = self.machine.sh("homeport status || true").unwrap_or_default();
                 format!("no alert: {alerts:#}; the agent says\n{sinks}")
             })?["labels"];
             ensure!(labels["country"] == "CN" && labels["process"] == "backup.service/head", "{labels:#}");
@@ -296,9 +315,33 @@ impl Trial {
         })
     }
 
+    /// Made from the ledger alone, once the minute that has the violation is recorded.
+    fn reported(&mut self) -> Result<()> {
+        eventually(|| {
+            let statement: Value = serde_json::from_str(&self.machine.sh("homeport report --json")?)?;
+            ensure!(statement["answer"]["word"] == "out-of-policy", "{:#}", statement["answer"]);
+            ensure!(
+                statement["totals"]["violation"]["bytes"]["wire"].as_u64() > Some(0),
+                "no minute has it yet"
+            );
+            ensure!(statement["proof"]["verified"] == true, "{:#}", statement["proof"]);
+            let violations = statement["violations"].as_array().context("violations")?;
+            let told = violations.iter().find(|row| row["owner"] == BACKUP).context("not among them")?;
+            // The same number as the page's, which has it from the same records.
+            let wire = self.episode(BACKUP)?["wire_bytes"].clone();
+            ensure!(told["altogether"]["wire"] == wire, "{wire} on the page: {told:#}");
+            Ok(())
+        })?;
+        self.machine.show("homeport report | head -40")?;
+        self.machine.sh("homeport report --html --output /srv/statement.html")?;
+        let html = self.machine.sh("cat /srv/statement.html")?;
+        ensure!(html.contains(BACKUP) && html.contains("China"), "not in the HTML form: {html}");
+        Ok(())
+    }
+
     fn reloads(&mut self) -> Result<()> {
-        self.sh("sed -i 's/us-only/us-ca-au-nz/' /etc/homeport/homeport.toml")?;
-        self.sh("homeport check && systemctl reload homeport")?;
+        self.machine.sh("sed -i 's/us-only/us-ca-au-nz/' /etc/homeport/homeport.toml")?;
+        self.machine.sh("homeport check && systemctl reload homeport")?;
         eventually(|| {
             let status = self.page("status")?;
             let policies = status["policies"].as_array().context("policies")?;
@@ -308,38 +351,41 @@ impl Trial {
     }
 
     fn refuses(&mut self) -> Result<()> {
-        self.sh("cp /etc/homeport/homeport.toml /srv/good.toml")?;
-        self.append("/etc/homeport/homeport.toml", "[[policy]]\nname = \"\"\npreset = \"atlantis\"\n")?;
-        self.sh("systemctl reload homeport")?;
+        self.machine.sh("cp /etc/homeport/homeport.toml /srv/good.toml")?;
+        self.machine
+            .append("/etc/homeport/homeport.toml", "[[policy]]\nname = \"\"\npreset = \"atlantis\"\n")?;
+        self.machine.sh("systemctl reload homeport")?;
         eventually(|| {
-            let records = self.sh("cat /var/lib/homeport/records.jsonl")?;
+            let records = self.machine.sh("cat /var/lib/homeport/records.jsonl")?;
             ensure!(records.contains("policy-rejected"), "no record of it");
             Ok(())
         })?;
-        ensure!(self.says("systemctl is-active homeport")? == "active", "active");
-        self.sh("cp /srv/good.toml /etc/homeport/homeport.toml && systemctl reload homeport").map(drop)
+        ensure!(self.machine.says("systemctl is-active homeport")? == "active", "active");
+        self.machine
+            .sh("cp /srv/good.toml /etc/homeport/homeport.toml && systemctl reload homeport")
+            .map(drop)
     }
 
     fn watchdog(&mut self) -> Result<()> {
-        self.append(&format!("{DROP_INS}/short.conf"), "[Service]\nWatchdogSec=5s\n")?;
-        self.sh("systemctl daemon-reload && systemctl restart homeport")?;
-        let before = self.property("MainPID")?;
-        self.sh(&format!("kill -STOP {before}"))?;
+        self.machine.append(&format!("{DROP_INS}/short.conf"), "[Service]\nWatchdogSec=5s\n")?;
+        self.machine.sh("systemctl daemon-reload && systemctl restart homeport")?;
+        let before = self.machine.property("MainPID")?;
+        self.machine.sh(&format!("kill -STOP {before}"))?;
         eventually(|| {
-            ensure!(self.property("NRestarts")? == "1", "not restarted yet");
-            ensure!(self.says("systemctl is-active homeport || true")? == "active", "not active yet");
-            ensure!(self.property("MainPID")? != before, "another process");
+            ensure!(self.machine.property("NRestarts")? == "1", "not restarted yet");
+            ensure!(self.machine.says("systemctl is-active homeport || true")? == "active", "not active yet");
+            ensure!(self.machine.property("MainPID")? != before, "another process");
             // Its episode goes on, with the same id, in the eyes of the next agent.
             ensure!(self.episode(BACKUP).is_ok(), "the episode is still there");
             Ok(())
         })?;
-        self.sh(&format!("rm {DROP_INS}/short.conf && systemctl daemon-reload")).map(drop)
+        self.machine.sh(&format!("rm {DROP_INS}/short.conf && systemctl daemon-reload")).map(drop)
     }
 
     /// An edge that appears long after the agent has given up what only starting needs.
     fn repairs(&mut self) -> Result<()> {
         let pinned =
-            |trial: &Self| trial.sh("ls /sys/fs/bpf/homeport/links").map(|text| text.lines().count());
+            |trial: &Self| trial.machine.sh("ls /sys/fs/bpf/homeport/links").map(|text| text.lines().count());
         let before = pinned(self)?;
         let mut ip = self.machine.network();
         let add = "ip link add edge1 type veth peer name edge2 && ip address add 192.0.2.7/24 dev edge1 && \
@@ -359,20 +405,21 @@ impl Trial {
     fn upgrades(&mut self) -> Result<()> {
         // Its exit code says that a violation is open.
         let size = |trial: &Self| -> Result<u64> {
-            let status: Value = serde_json::from_str(&trial.sh("homeport status --json || test $? = 11")?)?;
+            let status: Value =
+                serde_json::from_str(&trial.machine.sh("homeport status --json || test $? = 11")?)?;
             status["ledger"]["checkpoint_size"].as_u64().context("a checkpoint")
         };
-        let (before, sealed) = (self.property("MainPID")?, size(self)?);
-        let checkpoint = self.sh("cat /var/lib/homeport/ledger/checkpoint")?;
-        self.sh("cp -a /var/lib/homeport/ledger /srv/ledger.before")?;
+        let (before, sealed) = (self.machine.property("MainPID")?, size(self)?);
+        let checkpoint = self.machine.sh("cat /var/lib/homeport/ledger/checkpoint")?;
+        self.machine.sh("cp -a /var/lib/homeport/ledger /srv/ledger.before")?;
         // The agent is gone for a while in the middle of it: what leaves then is counted all the same.
-        self.sh("systemctl stop homeport")?;
+        self.machine.sh("systemctl stop homeport")?;
         self.send("meanwhile", 123_456)?;
-        self.sh("systemctl start homeport && dpkg --install /srv/new.deb")?;
-        let version = self.says("dpkg-query --show --showformat='${Version}' homeport")?;
+        self.machine.sh("systemctl start homeport && dpkg --install /srv/new.deb")?;
+        let version = self.machine.says("dpkg-query --show --showformat='${Version}' homeport")?;
         ensure!(version.contains("+trial"), "{version}");
-        ensure!(self.says("systemctl is-active homeport")? == "active", "active after the upgrade");
-        ensure!(self.property("MainPID")? != before, "the new program runs");
+        ensure!(self.machine.says("systemctl is-active homeport")? == "active", "active after the upgrade");
+        ensure!(self.machine.property("MainPID")? != before, "the new program runs");
         eventually(|| {
             // Its row has gone with its connection, which is over; the episode is there.
             let row = self.episode("meanwhile.service/head")?;
@@ -382,45 +429,50 @@ impl Trial {
             Ok(())
         })?;
         // The new ledger continues the old one: the old checkpoint is proven by the new tree.
-        self.sh("homeport ledger verify /var/lib/homeport/ledger")?;
+        self.machine.sh("homeport ledger verify /var/lib/homeport/ledger")?;
         ensure!(checkpoint.starts_with("storage-1.example/homeport\n"), "{checkpoint}");
-        let bundles = self.says("cd /srv/ledger.before/tile/entries && find . -type f ! -path '*.p/*' | while read -r f; do cmp \"$f\" \"/var/lib/homeport/ledger/tile/entries/$f\"; done")?;
+        let bundles = self.machine.says("cd /srv/ledger.before/tile/entries && find . -type f ! -path '*.p/*' | while read -r f; do cmp \"$f\" \"/var/lib/homeport/ledger/tile/entries/$f\"; done")?;
         ensure!(bundles.is_empty(), "{bundles}");
         ensure!(self.episode(BACKUP).is_ok(), "the episode from before is on the page");
-        let restored = self.says("grep -c us-ca-au-nz /etc/homeport/homeport.toml")?;
+        let restored = self.machine.says("grep -c us-ca-au-nz /etc/homeport/homeport.toml")?;
         ensure!(restored == "1", "the administrator's configuration is kept");
         Ok(())
     }
 
     fn removes(&mut self) -> Result<()> {
-        self.show("dpkg --remove homeport")?;
-        ensure!(self.says("systemctl is-active homeport || true")? != "active", "stopped");
-        ensure!(self.says("pgrep -x homeport || true")?.is_empty(), "no process");
+        self.machine.show("dpkg --remove homeport")?;
+        ensure!(self.machine.says("systemctl is-active homeport || true")? != "active", "stopped");
+        ensure!(self.machine.says("pgrep -x homeport || true")?.is_empty(), "no process");
         // systemd has pins of its own there.
-        let pins = self.says("find /sys/fs/bpf")?;
+        let pins = self.machine.says("find /sys/fs/bpf")?;
         ensure!(!pins.contains("homeport"), "pins are left: {pins}");
-        self.sh("test -f /etc/homeport/homeport.toml && test -f /var/lib/homeport/ledger/checkpoint")?;
-        ensure!(self.says("ls /usr/bin/homeport 2>/dev/null || true")?.is_empty(), "the program is gone");
+        self.machine
+            .sh("test -f /etc/homeport/homeport.toml && test -f /var/lib/homeport/ledger/checkpoint")?;
+        ensure!(
+            self.machine.says("ls /usr/bin/homeport 2>/dev/null || true")?.is_empty(),
+            "the program is gone"
+        );
         // Back again, with the ledger as it was, and away once more.
-        self.sh("dpkg --install /srv/new.deb && systemctl start homeport && systemctl is-active homeport")?;
-        self.sh("dpkg --remove homeport").map(drop)
+        self.machine
+            .sh("dpkg --install /srv/new.deb && systemctl start homeport && systemctl is-active homeport")?;
+        self.machine.sh("dpkg --remove homeport").map(drop)
     }
 
     fn purges(&mut self) -> Result<()> {
-        self.show("dpkg --purge homeport")?;
-        self.sh(&format!("rm -r {DROP_INS}"))?;
-        let left = self.says(
+        self.machine.show("dpkg --purge homeport")?;
+        self.machine.sh(&format!("rm -r {DROP_INS}"))?;
+        let left = self.machine.says(
             "find / -xdev \\( -path /proc -o -path /root -o -path '/var/lib/homeport/ledger' -o -path /var/log \\) -prune -o -name '*homeport*' -print | sort",
         )?;
         ensure!(left == "/var/lib/homeport", "left behind: {left}");
-        let state = self.says("ls -A /var/lib/homeport | sort | tr '\\n' ' '")?;
+        let state = self.machine.says("ls -A /var/lib/homeport | sort | tr '\\n' ' '")?;
         ensure!(state == "ledger ledger.head", "left behind: {state}");
         ensure!(
-            self.says("find /run /sys/fs/bpf -name '*homeport*' | sort")?.is_empty(),
+            self.machine.says("find /run /sys/fs/bpf -name '*homeport*' | sort")?.is_empty(),
             "left behind in memory"
         );
         ensure!(
-            self.says("systemctl list-unit-files --no-legend 'homeport*' || true")?.is_empty(),
+            self.machine.says("systemctl list-unit-files --no-legend 'homeport*' || true")?.is_empty(),
             "the unit is forgotten"
         );
         Ok(())
@@ -432,8 +484,8 @@ impl Trial {
         let service = format!(
             "[Service]\nType={kind}\nExecStart=/bin/bash -c 'exec 3> /dev/tcp/{ABROAD}/9000; head -c {bytes} /dev/zero >&3; {then}'\n"
         );
-        self.append(&format!("/run/systemd/system/{unit}.service"), &service)?;
-        self.sh(&format!("systemctl daemon-reload && systemctl start {unit}")).map(drop)
+        self.machine.append(&format!("/run/systemd/system/{unit}.service"), &service)?;
+        self.machine.sh(&format!("systemctl daemon-reload && systemctl start {unit}")).map(drop)
     }
 
     /// The same, and waits until the bytes have arrived.
@@ -452,7 +504,7 @@ impl Trial {
 
     /// The flow of a unit.
     fn flow(&self, unit: &str) -> Result<Value> {
-        let flows: Value = serde_json::from_str(&self.sh("homeport flows --json")?)?;
+        let flows: Value = serde_json::from_str(&self.machine.sh("homeport flows --json")?)?;
         let rows = flows["flows"].as_array().context("flows")?;
         let row = rows
             .iter()
@@ -478,43 +530,6 @@ impl Trial {
         let output = self.machine.enter("homeport coverage").output()?;
         Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
     }
-
-    fn property(&self, name: &str) -> Result<String> {
-        self.says(&format!("systemctl show --property={name} --value homeport"))
-    }
-
-    fn append(&self, file: &str, text: &str) -> Result<()> {
-        let from = self.directory.join("append");
-        fs::write(&from, text)?;
-        self.machine.bring(&from, "/srv/append")?;
-        self.sh(&format!("cat /srv/append >> {file}")).map(drop)
-    }
-
-    fn log(&self) -> String {
-        self.sh("journalctl --no-pager --lines=60 --unit=homeport").unwrap_or_default()
-    }
-
-    fn sh(&self, script: &str) -> Result<String> {
-        let output = self.machine.enter(script).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "`{script}` ended with {}: {text}{errors}", output.status);
-        Ok(text)
-    }
-
-    /// The same for the reader of the trial: DEPLOY.md shows what is printed here.
-    fn show(&self, script: &str) -> Result<String> {
-        let text = self.sh(&format!("({script}) 2>&1 || echo \"(exit code $?)\""))?;
-        println!("        # {script}");
-        for line in text.lines() {
-            println!("        {line}");
-        }
-        Ok(text)
-    }
-
-    fn says(&self, script: &str) -> Result<String> {
-        Ok(self.sh(script)?.trim().to_owned())
-    }
 }
 
 /// Every byte, and not much that had to be sent twice.
@@ -535,16 +550,6 @@ fn capability_number(name: &str) -> Result<u32> {
     ];
     let found = known.iter().find(|(known, _)| *known == name);
     found.map(|(_, number)| *number).with_context(|| format!("no number for {name}"))
-}
-
-fn eventually(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match attempt() {
-            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(300)),
-            result => return result.with_context(|| format!("still so after {PATIENCE:?}")),
-        }
-    }
 }
 
 /// The same package with a later version.

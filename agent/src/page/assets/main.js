@@ -56,8 +56,10 @@ const loadFlows = () => (document.hidden ? null : quietly(get("/api/v1/flows").t
 const loadStatus = () => quietly(get("/api/v1/status").then((status) => { showStatus(status); hear(status.time); }));
 const loadAll = () => Promise.all([loadStatus(), loadHistory(), loadEpisodes(), loadFlows()]);
 
+let events = null;
 const follow = () => {
-  const events = new EventSource("/api/v1/events");
+  events?.close();
+  events = new EventSource("/api/v1/events");
   const on = (name, take) => events.addEventListener(name, (event) => take(JSON.parse(event.data)));
   on("status", (status) => { showStatus(status); hear(status.time); });
   on("tick", ({ time }) => hear(time));
@@ -81,4 +83,7 @@ performance.mark("loaded");
 setInterval(loadFlows, FLOWS_EVERY);
 setInterval(listen, 1000);
 setInterval(() => { if (!document.hidden) loadHistory(); }, 15000);
+// A browser keeps pages that one has left for the way back, with their streams: six of them, and it has no connection left.
+addEventListener("pagehide", () => events.close());
+addEventListener("pageshow", (event) => { if (event.persisted) { follow(); loadAll(); } });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) { loadFlows(); loadHistory(); } });

@@ -4,6 +4,8 @@ import { bytes, count, countryName, h, plural, sync, text } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const ROWS = 20;
+// Laying out a table of 500 rows takes a slow machine long enough to be felt; this many at a time do not.
+const MORE = 100;
 const COLUMNS = [
   ["owner", "Owner"], ["place", "Destination"], ["verdict", "Verdict"], ["bytes", "Bytes"], ["rate", "Per second"], ["flows", "Flows"],
 ];
@@ -12,7 +14,7 @@ const isNumber = new Set(["bytes", "rate", "flows"]);
 let rows = [];
 let before = new Map();
 let sort = ["bytes", -1];
-let all = false;
+let shown = ROWS;
 let total = 0;
 let body = null;
 
@@ -46,7 +48,7 @@ export const startTalkers = () => {
   $("talker-table").append(h("table", null, h("caption", { id: "talker-caption" }, ""),
     h("thead", null, h("tr", null, ...COLUMNS.map(([name, label]) => h("th", { scope: "col", "data-name": name, class: isNumber.has(name) ? "number" : null },
       h("button", { type: "button", onclick: () => { sort = [name, sort[0] === name ? -sort[1] : isNumber.has(name) ? -1 : 1]; draw(); } }, label))))), body));
-  $("talker-table").after(h("button", { type: "button", class: "more", id: "talker-more", onclick: () => { all = true; draw(); } }));
+  $("talker-table").after(h("button", { type: "button", class: "more", id: "talker-more", onclick: () => { shown += MORE; draw(); } }));
   draw();
 };
 
@@ -66,11 +68,11 @@ const draw = () => {
     else head.removeAttribute("aria-sort");
   }
   const largest = Math.max(1, ...found.map((row) => row.bytes));
-  sync(body, all ? found : found.slice(0, ROWS), (row) => row.id, make, (element, row) => update(element, row, largest));
+  sync(body, found.slice(0, shown), (row) => row.id, make, (element, row) => update(element, row, largest));
   const flows = found.reduce((sum, row) => sum + row.flows, 0);
   text($("talker-caption"), rows.length ? `${plural(found.length, "pair")} of owner and destination, from ${flows < total ? `the ${count(flows)} largest of ${count(total)} flows` : plural(flows, "flow")}` : "No flow yet");
-  $("talker-more").hidden = all || found.length <= ROWS;
-  text($("talker-more"), `Show all ${count(found.length)}`);
+  $("talker-more").hidden = found.length <= shown;
+  text($("talker-more"), found.length <= shown + MORE ? `Show all ${count(found.length)}` : `Show ${MORE} more of ${count(found.length)}`);
 };
 
 const make = () => h("tr", null, h("th", { scope: "row" }), h("td"), h("td"), h("td", { class: "number" }, h("span", { class: "meter" }, h("span")), h("span")), h("td", { class: "number" }), h("td", { class: "number" }));
