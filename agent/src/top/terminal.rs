@@ -12,6 +12,7 @@ use std::{
 };
 
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
@@ -81,7 +82,12 @@ fn follow(
     Ok(answers)
 }
 
-/// True once a signal wants the program to end: the terminal is given back first.
+/// The loop has so long to end by itself.
+const LAST_MOMENTS: Duration = Duration::from_secs(1);
+
+/// True once the program is to end, because a signal says so or its terminal is gone: the loop gives the terminal back.
+///
+/// Where it cannot, since reading keys from a terminal that is gone never comes back, the program ends all the same.
 fn ends() -> io::Result<Arc<AtomicBool>> {
     let told = Arc::new(AtomicBool::new(false));
     let shared = Arc::clone(&told);
@@ -96,9 +102,27 @@ fn ends() -> io::Result<Arc<AtomicBool>> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {}
+                () = hung_up() => {}
             }
             shared.store(true, Ordering::Relaxed);
+            tokio::time::sleep(LAST_MOMENTS).await;
+            ratatui::restore();
+            std::process::exit(1);
         });
     })?;
     Ok(told)
+}
+
+/// Waits until the terminal is gone.
+async fn hung_up() {
+    let stdin = io::stdin();
+    loop {
+        tokio::time::sleep(LAST_MOMENTS).await;
+        let mut asked = [PollFd::new(&stdin, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+        if poll(&mut asked, Some(&now)).is_ok() && asked[0].revents().intersects(gone) {
+            return;
+        }
+    }
 }

@@ -93,6 +93,9 @@ fn a_card_that_was_away_in_another_namespace_tells_what_it_sent_there() {
 fn a_container_whose_namespace_loses_its_name_while_it_sends_is_counted_to_its_end() {
     let lab = Lab::new().expect("a lab");
     lab.add_guest().expect("a guest");
+    // The router knows the way back to it.
+    let back = format!("ip route add 10.20.0.0/24 via {}", Host::Storage.address(Family::V4));
+    lab.shell(Host::Router, &back).expect("a route");
     run(lab, &Settings { namespaces: "all", ..Settings::default() }, |scene| {
         let at = sink_at(Host::Foreign, Family::V4);
         // The peer reads late, so that much waits in the socket when its process ends.
