@@ -272,7 +272,7 @@ fn outermost(numbers: Range<u64>, is_so: impl Fn(u64) -> bool + Sync) -> Option<
     };
     let n_threads = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(&look)).collect();
+        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(look)).collect();
         let found = threads
             .into_iter()
             .filter_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
