@@ -146,7 +146,6 @@ paths! {
         tunnel_gretap, "GRE with Ethernet", Kernel("gre"), "unknown", tunnel::through(&tunnel::GRETAP);
         tunnel_fou, "IPIP in UDP (FOU)", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::FOU);
         tunnel_gue, "IPIP in UDP (GUE)", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::GUE);
-        tunnel_l2tp, "L2TP", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::L2TP);
         tunnel_ip6gre, "GRE over IPv6", Kernel("gre"), "unknown", tunnel::through(&tunnel::IP6GRE);
         tunnel_ipip, "IPIP", Kernel("ipip"), "unknown", tunnel::through(&tunnel::IPIP);
         tunnel_sit, "6in4", Kernel("ip6-tunnel"), "unknown", tunnel::through(&tunnel::SIT);

@@ -73,14 +73,6 @@ pub(crate) const GUE: Tunnel = Tunnel {
     inner: &[Family::V4],
     ..VXLAN
 };
-pub(crate) const L2TP: Tunnel = Tunnel {
-    make: "modprobe -q l2tp_eth || true
-        ip l2tp add tunnel tunnel_id $SIDE peer_tunnel_id $((3 - SIDE)) encap udp local $LOCAL remote $REMOTE \
-            udp_sport 1701 udp_dport 1701
-        ip l2tp add session name inner0 tunnel_id $SIDE session_id $SIDE peer_session_id $((3 - SIDE))
-        ip link set inner0 mtu 1400",
-    ..VXLAN
-};
 pub(crate) const SIT: Tunnel = Tunnel {
     make: "ip link add inner0 type sit local $LOCAL remote $REMOTE ttl 64",
     protocol: "ipv6",
