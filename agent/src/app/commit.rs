@@ -4,17 +4,13 @@
 //! are handed on. Killed before the commit, the next agent reads the same bytes again and knows nothing of the
 //! records. Killed after it, the next agent knows the readings, and owes the records.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Cow, collections::HashSet, sync::Arc, time::Duration};
 
 use homeport_ebpf::loss::LossCell;
 
 use super::{
     App,
+    destinations::Destinations,
     edges::{SavedEdge, SavedEdges},
     run_state::{Ledger, Left, RunState},
     state::Mark,
@@ -120,7 +116,7 @@ impl App {
             interval_started_wall: self.minute.started_wall,
             losses_before: self.minute.losses_before.iter().map(|cell| (cell.events, cell.bytes)).collect(),
             edges: self.edges.save(),
-            destinations: Cow::Borrowed(self.edges.destinations()),
+            destinations: Cow::Borrowed(&self.edges.destinations),
             exceptions: self.exceptions.snapshot().map(|(id, used)| (Cow::Borrowed(id), used)).collect(),
             conditions: self
                 .conditions
@@ -157,7 +153,7 @@ impl App {
         let exact = matches!(self.probe.origin(), Origin::Resumed { exact: true, .. });
         self.edges.restore(
             if exact { ledger.edges } else { SavedEdges::default() },
-            if exact { ledger.destinations.into_owned() } else { HashMap::new() },
+            if exact { ledger.destinations.into_owned() } else { Destinations::default() },
             ledger.written_kernel,
         );
         if exact {

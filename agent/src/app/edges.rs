@@ -1,9 +1,5 @@
 //! The edge of the host: interface programs follow the interfaces as they come and go, and the counters of the
 //! drivers are read beside our own.
-//!
-//! Frames without a local socket that pass the edge were either sent by a socket in another network namespace of
-//! this host (a container), whose bytes the socket ledger already has with their owner, or by nobody we know
-//! (routed, bridged, a virtual machine). Per destination, what exceeds the first is the second.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,7 +10,7 @@ use std::{
 use homeport_ebpf::aside::{FrameCount, InterfaceCount};
 use serde::{Deserialize, Serialize};
 
-use super::{App, coverage::LinkRow};
+use super::{App, coverage::LinkRow, destinations::Destinations};
 use crate::{
     clock::{KernelTime, WallTime},
     coverage::findings::Subject,
@@ -28,10 +24,6 @@ use crate::{
         attribution::Attribution,
     },
 };
-
-/// Destinations for which forwarded bytes are compared. Beyond it, forwarded bytes count as unattributed: too much
-/// is said rather than too little.
-const MAX_DESTINATIONS: usize = 65_536;
 
 /// One edge interface.
 #[derive(Clone, Debug)]
@@ -158,7 +150,8 @@ pub(super) struct Edges {
     refused: HashSet<u32>,
     mtus: HashMap<u32, u32>,
     own_addresses: HashSet<IpAddr>,
-    destinations: HashMap<IpAddr, Destination>,
+    /// What left without a socket of our own namespace.
+    pub(super) destinations: Destinations,
     /// The second identity, since the start and at the end of the last interval.
     pub(super) attribution: Attribution,
     attribution_at_minute: Attribution,
@@ -187,19 +180,6 @@ pub(super) struct Edges {
 /// Names of interfaces that are gone which are remembered.
 const MAX_FORMER: usize = 1024;
 
-/// What left for one destination without a local socket, and with one elsewhere on this host.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Destination {
-    elsewhere: Volume,
-    forwarded: Volume,
-    reported: Volume,
-    /// Nothing was sent there in this many sweeps.
-    quiet_sweeps: u32,
-}
-
-/// After so many sweeps without bytes both sides of the comparison are complete, and it begins again from zero.
-const QUIET_SWEEPS: u32 = 30;
-
 impl Edges {
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Edge)> {
         self.attached.iter().map(|(index, edge)| (*index, edge))
@@ -226,17 +206,8 @@ impl Edges {
         }
     }
 
-    pub(super) const fn destinations(&self) -> &HashMap<IpAddr, Destination> {
-        &self.destinations
-    }
-
     /// Goes on with what an agent before this one knew.
-    pub(super) fn restore(
-        &mut self,
-        saved: SavedEdges,
-        destinations: HashMap<IpAddr, Destination>,
-        committed: KernelTime,
-    ) {
+    pub(super) fn restore(&mut self, saved: SavedEdges, destinations: Destinations, committed: KernelTime) {
         self.earlier = saved.edges;
         self.last_committed = committed;
         self.attribution = saved.attribution;
@@ -339,11 +310,6 @@ impl Edges {
         self.own_addresses.contains(&address)
     }
 
-    /// Whether frames without a socket of our own namespace have passed an edge for this destination, of late.
-    pub(super) fn has_forwarded(&self, remote: IpAddr) -> bool {
-        self.destinations.get(&remote).is_some_and(|destination| destination.forwarded.packets > 0)
-    }
-
     /// Bytes between sockets of this host that did not leave it.
     pub(super) const fn stayed(&mut self, wire_bytes: u64) {
         self.attribution.stayed_bytes = self.attribution.stayed_bytes.saturating_add(wire_bytes);
@@ -352,53 +318,12 @@ impl Edges {
     /// A socket in another network namespace of this host sent this.
     pub(super) fn attributed_elsewhere(&mut self, remote: IpAddr, volume: Volume) {
         self.elsewhere_bytes = self.elsewhere_bytes.saturating_add(volume.wire_bytes);
-        if let Some(destination) = self.destination(remote) {
-            destination.elsewhere.add(volume);
-        }
+        self.destinations.sent_elsewhere(remote, volume);
     }
 
     /// The same of packets without a slot.
     pub(super) const fn attributed_elsewhere_without_slot(&mut self, wire_bytes: u64) {
         self.elsewhere_bytes = self.elsewhere_bytes.saturating_add(wire_bytes);
-    }
-
-    /// Of frames that crossed the edge without a local socket, the part that nobody has counted yet.
-    pub(super) fn unattributed(&mut self, remote: IpAddr, volume: Volume) -> Volume {
-        let Some(destination) = self.destination(remote) else { return volume };
-        destination.forwarded.add(volume);
-        let Destination { elsewhere, forwarded, reported, .. } = *destination;
-        // Payload decides: handshakes of other namespaces are not kept per namespace.
-        if forwarded.payload_bytes <= elsewhere.payload_bytes + reported.payload_bytes
-            && elsewhere.packets > 0
-        {
-            return Volume::default();
-        }
-        let rest = Volume {
-            wire_bytes: forwarded.wire_bytes.saturating_sub(elsewhere.wire_bytes + reported.wire_bytes),
-            payload_bytes: forwarded
-                .payload_bytes
-                .saturating_sub(elsewhere.payload_bytes + reported.payload_bytes),
-            packets: forwarded.packets.saturating_sub(elsewhere.packets + reported.packets),
-        };
-        destination.reported.add(rest);
-        rest
-    }
-
-    fn destination(&mut self, remote: IpAddr) -> Option<&mut Destination> {
-        if self.destinations.len() >= MAX_DESTINATIONS && !self.destinations.contains_key(&remote) {
-            return None;
-        }
-        let destination = self.destinations.entry(remote).or_default();
-        destination.quiet_sweeps = 0;
-        Some(destination)
-    }
-
-    /// Once per sweep: makes room for other destinations.
-    pub(super) fn retire_destinations(&mut self) {
-        self.destinations.retain(|_, destination| {
-            destination.quiet_sweeps += 1;
-            destination.quiet_sweeps <= QUIET_SWEEPS
-        });
     }
 }
 
@@ -627,50 +552,5 @@ impl App {
         transitions.extend(self.findings.lost(subject.clone(), now, now, None));
         transitions.extend(self.findings.repaired(&subject, now, Some(0)));
         self.publish_coverage(transitions);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn volume(wire_bytes: u64, payload_bytes: u64, packets: u64) -> Volume {
-        Volume { wire_bytes, payload_bytes, packets }
-    }
-
-    #[test]
-    fn a_containers_bytes_are_not_counted_again_at_the_edge() {
-        let remote = "203.0.113.9".parse().expect("address");
-        let mut edges = Edges::default();
-        edges.attributed_elsewhere(remote, volume(1100, 1000, 2));
-        assert!(edges.unattributed(remote, volume(1100, 1000, 2)).is_zero());
-        // Somebody else sends there too.
-        assert_eq!(edges.unattributed(remote, volume(550, 500, 1)), volume(550, 500, 1));
-        assert_eq!(edges.unattributed(remote, volume(110, 100, 1)), volume(110, 100, 1));
-    }
-
-    #[test]
-    fn destinations_that_fell_silent_make_room_for_others() {
-        let mut edges = Edges::default();
-        let remote = |idx: u32| IpAddr::V4(idx.into());
-        for idx in 0..MAX_DESTINATIONS as u32 {
-            edges.attributed_elsewhere(remote(idx), volume(110, 100, 1));
-        }
-        let late = remote(u32::MAX);
-        for _ in 0..=QUIET_SWEEPS {
-            edges.attributed_elsewhere(remote(0), volume(110, 100, 1));
-            edges.retire_destinations();
-        }
-        assert_eq!(edges.destinations.len(), 1);
-        edges.attributed_elsewhere(late, volume(110, 100, 1));
-        assert!(edges.unattributed(late, volume(110, 100, 1)).is_zero());
-    }
-
-    #[test]
-    fn forwarded_frames_without_a_local_sender_are_all_unattributed() {
-        let remote = "203.0.113.9".parse().expect("address");
-        let mut edges = Edges::default();
-        assert_eq!(edges.unattributed(remote, volume(40, 0, 1)), volume(40, 0, 1));
-        assert_eq!(edges.unattributed(remote, volume(1040, 1000, 1)), volume(1040, 1000, 1));
     }
 }

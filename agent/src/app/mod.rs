@@ -14,6 +14,7 @@
 //! | `observe` | readings become observations, judged and alerted on |
 //! | `sweep_time` | how long sweeps take |
 //! | `edges` | interface programs follow the interfaces; counters of both |
+//! | `destinations` | frames without a socket of ours at the edge: whose they are |
 //! | `stays` | what containers and the host send each other has not left |
 //! | `databases` | loads country databases, follows their files |
 //! | `reload` | another policy or database: everything is judged again |
@@ -35,6 +36,7 @@ mod commit;
 pub mod coverage;
 mod databases;
 mod delivery;
+mod destinations;
 mod edges;
 pub mod figures;
 mod identity;

@@ -127,7 +127,7 @@ impl App {
         }
         let transitions = self.episodes.tick(now);
         self.publish(transitions);
-        self.edges.retire_destinations();
+        self.edges.destinations.retire();
         self.table.retire(now);
         self.owners.retire(now);
         if self.count_links(links).await {
@@ -323,7 +323,7 @@ impl App {
             packets: value.packets,
         };
         if key.class == CLASS_FORWARDED {
-            volume = self.edges.unattributed(address(key.remote), volume);
+            volume = self.edges.destinations.unattributed(address(key.remote), volume);
             if volume.is_zero() {
                 return;
             }

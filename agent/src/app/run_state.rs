@@ -14,17 +14,15 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
     fs::{self, File},
     io::{self, Write as _},
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::edges::{Destination, SavedEdges};
+use super::{destinations::Destinations, edges::SavedEdges};
 use crate::{
     alert::OpenEpisode,
     clock::{KernelTime, WallTime},
@@ -58,7 +56,7 @@ pub(super) struct Ledger<'a> {
     /// Losses at its beginning, by cause: events and bytes.
     pub(super) losses_before: Vec<(u64, u64)>,
     pub(super) edges: SavedEdges,
-    pub(super) destinations: Cow<'a, HashMap<IpAddr, Destination>>,
+    pub(super) destinations: Cow<'a, Destinations>,
     /// Wire bytes used, by exception.
     pub(super) exceptions: Vec<(Cow<'a, str>, u64)>,
     /// Parts that do not do what they promise, why, and since when.
@@ -234,7 +232,7 @@ mod tests {
             interval_started_wall: WallTime(1),
             losses_before: vec![(1, 2)],
             edges: SavedEdges::default(),
-            destinations: Cow::Owned(HashMap::new()),
+            destinations: Cow::Owned(Destinations::default()),
             exceptions: vec![("EX-1".into(), 9)],
             conditions: Vec::new(),
             well: (KernelTime(2), -5),

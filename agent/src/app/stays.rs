@@ -153,7 +153,7 @@ impl App {
 
     /// Whether anything that no socket of our own namespace sent has passed an edge for this destination.
     fn has_left(&self, remote: [u8; 16], protocol: u8) -> bool {
-        self.edges.has_forwarded(address(remote))
+        self.edges.destinations.has_forwarded(address(remote))
             || self.probe.has_forwarded(remote, protocol, self.edges.iter().map(|(index, _)| index))
     }
 }

@@ -77,7 +77,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |column: fn(&Figure) -> usize| self.figures.iter().map(column).max().unwrap_or(0);
+        /// What is longer is a text for whoever looks for the cause, and moves no column.
+        const WIDEST: usize = 80;
+        let width = |column: fn(&Figure) -> usize| {
+            self.figures.iter().map(column).filter(|width| *width <= WIDEST).max().unwrap_or(0)
+        };
         let (whats, values) =
             (width(|figure| figure.what.chars().count()), width(|figure| figure.value.chars().count()));
         for Figure { what, value, promise } in &self.figures {

@@ -127,12 +127,14 @@ pub(crate) fn route_mtu(skb: *mut __sk_buff, is_ipv6: bool) -> u32 {
 /// Longest packet of the device that this one leaves through, whatever network namespace that is in. Zero: unknown.
 #[inline(always)]
 pub(crate) fn device_mtu(skb: *mut __sk_buff) -> u32 {
-    if offset!(skb_dev) == 0 || offset!(device_mtu) == 0 {
-        return 0;
-    }
+    if offset!(skb_dev) == 0 || offset!(device_mtu) == 0 { 0 } else { peek(device(skb), offset!(device_mtu)) }
+}
+
+/// The device that the packet leaves through. Only where its offset is known.
+#[inline(always)]
+fn device(skb: *mut __sk_buff) -> u64 {
     let buffer: u64 = peek((&raw const skb) as u64, 0);
-    let device: u64 = peek(buffer, offset!(skb_dev));
-    peek(device, offset!(device_mtu))
+    peek(buffer, offset!(skb_dev))
 }
 
 /// The socket asked not to care about what the route takes (`IP_MTU_DISCOVER`), only about its interface: some name
@@ -165,9 +167,7 @@ pub(crate) fn device_kind(skb: *mut __sk_buff) -> u64 {
     if offset!(skb_dev) == 0 || offset!(device_link_ops) == 0 {
         return 0;
     }
-    let buffer: u64 = peek((&raw const skb) as u64, 0);
-    let device: u64 = peek(buffer, offset!(skb_dev));
-    let operations: u64 = peek(device, offset!(device_link_ops));
+    let operations: u64 = peek(device(skb), offset!(device_link_ops));
     if operations == 0 {
         return 0;
     }
