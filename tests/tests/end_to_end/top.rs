@@ -216,7 +216,8 @@ fn top_sorts_filters_pauses_fits_and_gives_the_terminal_back() {
         })?;
         terminal.press("3")?;
 
-        for (rows, columns) in [(40, 132), (6, 30), (1, 1), (24, 80)] {
+        // Two columns: the emulator itself fails where a wide character finds no room.
+        for (rows, columns) in [(40, 132), (6, 30), (2, 2), (24, 80)] {
             terminal.resize(rows, columns)?;
             if rows > 10 {
                 terminal.shows("the last line is the footer", |lines| {
