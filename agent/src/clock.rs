@@ -79,23 +79,46 @@ impl std::fmt::Display for WallTime {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     offset_ns: i64,
+    /// How long the host has been asleep since it booted: `CLOCK_MONOTONIC` stands still meanwhile.
+    asleep_ns: i64,
 }
 
 impl Clock {
     /// Samples both clocks.
     pub fn sample() -> Self {
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let since_boot_ns = since_boot.tv_sec * 1_000_000_000 + since_boot.tv_nsec;
         let kernel = KernelTime::now();
-        Self { offset_ns: WallTime::now().0.saturating_sub(kernel.0 as i64) }
+        Self {
+            offset_ns: WallTime::now().0.saturating_sub(kernel.0 as i64),
+            asleep_ns: since_boot_ns.saturating_sub(kernel.0 as i64),
+        }
     }
 
     /// A clock whose kernel time zero is the wall time `epoch`: for tests.
     pub const fn with_epoch(epoch: WallTime) -> Self {
-        Self { offset_ns: epoch.0 }
+        Self { offset_ns: epoch.0, asleep_ns: 0 }
     }
 
     /// UTC of a kernel time stamp.
     pub const fn wall_of(&self, kernel: KernelTime) -> WallTime {
         WallTime((kernel.0 as i64).saturating_add(self.offset_ns))
+    }
+}
+
+/// One jump of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ClockStep {
+    /// By how much, in milliseconds; positive: forward.
+    pub by_ms: i64,
+    /// How much of it the host slept through (suspend, hibernation): nobody has set the clock by that.
+    pub slept_ms: i64,
+}
+
+impl ClockStep {
+    /// Nobody has set the clock: it went on while the host slept.
+    pub fn is_sleep(self) -> bool {
+        (self.by_ms - self.slept_ms).abs() < ClockSteps::STEP_MS
     }
 }
 
@@ -114,14 +137,17 @@ impl ClockSteps {
     const STEP_MS: i64 = 500;
 
     /// Compares two samples that were taken about a second apart; the jump, if there was one.
-    pub fn look(&mut self, before: Clock, after: Clock) -> Option<i64> {
+    pub fn look(&mut self, before: Clock, after: Clock) -> Option<ClockStep> {
         let by_ms = after.offset_ns.saturating_sub(before.offset_ns) / 1_000_000;
-        if by_ms.abs() < Self::STEP_MS {
+        let slept_ms = after.asleep_ns.saturating_sub(before.asleep_ns) / 1_000_000;
+        // Whoever sets the clock back by as much as the host slept has set it, too.
+        if by_ms.abs() < Self::STEP_MS && slept_ms < Self::STEP_MS {
             return None;
         }
         self.count += 1;
         self.last_ms = Some(by_ms);
-        Some(by_ms)
+        // The two clocks are read one after the other, so that they differ by microseconds without any sleep.
+        Some(ClockStep { by_ms, slept_ms: slept_ms.max(0) })
     }
 }
 
@@ -152,8 +178,29 @@ mod tests {
         for (before, after, expected) in
             [(0, 1, None), (0, 499, None), (0, 500, Some(500)), (3_600_000, 0, Some(-3_600_000))]
         {
+            let expected = expected.map(|by_ms| ClockStep { by_ms, slept_ms: 0 });
             assert_eq!(steps.look(at(before), at(after)), expected, "{before} -> {after}");
         }
         assert_eq!(steps, ClockSteps { count: 2, last_ms: Some(-3_600_000) });
+    }
+
+    #[test]
+    fn a_host_that_slept_is_told_from_a_clock_that_was_set() {
+        let at =
+            |ms: i64, asleep_ms: i64| Clock { offset_ns: ms * 1_000_000, asleep_ns: asleep_ms * 1_000_000 };
+        let mut steps = ClockSteps::default();
+        for (by_ms, slept_ms, is_sleep) in
+            [(60_000, 60_000, true), (60_000, 59_900, true), (90_000, 60_000, false), (0, 60_000, false)]
+        {
+            let step = steps.look(at(0, 0), at(by_ms, slept_ms)).expect("a step");
+            assert_eq!(step, ClockStep { by_ms, slept_ms });
+            assert_eq!(step.is_sleep(), is_sleep, "{by_ms} ms, asleep for {slept_ms}");
+        }
+    }
+
+    #[test]
+    fn clocks_that_are_read_one_after_the_other_make_no_step() {
+        let mut steps = ClockSteps::default();
+        assert_eq!(steps.look(Clock::sample(), Clock::sample()), None);
     }
 }

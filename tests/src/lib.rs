@@ -12,9 +12,10 @@
 //! | `pins` | where agents under test pin their maps |
 //! | `agent` | starts, asks and stops the agent |
 //! | `database` | a country database that is read in no time |
+//! | `disks` | disks that fail as real ones do |
 //! | `flows` | what `homeport flows --json` prints |
 //! | `ledger` | a ledger as an outsider reads it |
-//! | `server_records` | what the agent of a storage server writes, by the million
+//! | `server_records` | what the agent of a storage server writes, by the million |
 //! | `records` | what the agent wrote: findings, grouped into episodes |
 //! | `receiver` | receivers for the sinks of the agent: rsyslog, OTLP, and ones that misbehave |
 //! | `schema` | the published schemas, and whether a record keeps to them |
@@ -30,6 +31,7 @@ pub mod actor;
 pub mod agent;
 pub mod campaign;
 pub mod database;
+pub mod disks;
 #[cfg(test)]
 mod faults;
 pub mod flows;

@@ -12,7 +12,7 @@ use super::{
     reload::extra,
 };
 use crate::{
-    clock::{Clock, KernelTime, WallTime},
+    clock::{Clock, ClockStep, KernelTime, WallTime},
     coverage::findings::Transition,
     ledger::Ledger,
     policy::{PolicySet, canonical::Statement},
@@ -208,10 +208,11 @@ impl App {
     /// Takes the offset of the wall clock again, and tells when it has jumped.
     pub(super) fn look_at_clock(&mut self) {
         let clock = Clock::sample();
-        if let Some(by_ms) = self.clock_steps.look(self.clock, clock) {
-            tracing::warn!(by_ms, "the wall clock has jumped");
+        if let Some(step) = self.clock_steps.look(self.clock, clock) {
+            let ClockStep { by_ms, slept_ms } = step;
+            tracing::warn!(by_ms, slept_ms, "the wall clock has jumped");
             self.clock = clock;
-            self.record_event(Event::ClockStep { by_ms });
+            self.record_event(Event::ClockStep(step));
         }
         self.clock = clock;
     }

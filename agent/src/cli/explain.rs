@@ -17,11 +17,17 @@ pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     /// Addresses, IPv4 or IPv6
-    #[arg(required = true, value_name = "ADDR")]
+    #[arg(required = true, value_name = "ADDR", value_parser = address)]
     addresses: Vec<IpAddr>,
     /// Print JSON, one object per line
     #[arg(long)]
     json: bool,
+}
+
+fn address(text: &str) -> Result<IpAddr, &'static str> {
+    text.parse().map_err(
+        |_| "an IPv4 or IPv6 address is expected; names are not looked up, networks have many places",
+    )
 }
 
 /// Nobody has used an exception: what would be said of the first byte.

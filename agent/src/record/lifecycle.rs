@@ -5,7 +5,10 @@
 
 use serde::Serialize;
 
-use crate::record::{Context, Record, SCHEMA, finding::DatabaseExtra, human, ocsf};
+use crate::{
+    clock::ClockStep,
+    record::{Context, Record, SCHEMA, finding::DatabaseExtra, human, ocsf},
+};
 
 const CLASS: ocsf::Class = ocsf::Class {
     category_uid: 6,
@@ -94,10 +97,7 @@ pub enum Event {
         degraded_ms: u64,
     },
     /// The wall clock jumped against the clock that only goes forward: times before and after do not fit together.
-    ClockStep {
-        /// By how much, in milliseconds; positive: forward.
-        by_ms: i64,
-    },
+    ClockStep(ClockStep),
     /// Records are missing.
     Gap(Gap),
     /// Bytes are missing: for a time nobody counted, or what was counted is lost.
@@ -345,9 +345,19 @@ pub fn lifecycle(context: &Context<'_>, event: Event) -> Record {
                 gap.detail
             ),
         ),
-        Event::ClockStep { by_ms } => {
+        Event::ClockStep(step) if step.is_sleep() => (
+            other("Clock Step"),
+            Severity::INFORMATIONAL,
+            format!("the host slept for {} ms", human::number(step.slept_ms.unsigned_abs())),
+        ),
+        Event::ClockStep(ClockStep { by_ms, slept_ms: 0 }) => {
             (other("Clock Step"), Severity::MEDIUM, format!("the wall clock jumped by {by_ms} ms"))
         }
+        Event::ClockStep(ClockStep { by_ms, slept_ms }) => (
+            other("Clock Step"),
+            Severity::MEDIUM,
+            format!("the wall clock jumped by {by_ms} ms, while the host slept for {slept_ms} ms"),
+        ),
         Event::LedgerGap(gap) => {
             (other("Ledger Gap"), Severity::HIGH, format!("entries of the ledger are lost: {}", gap.detail))
         }

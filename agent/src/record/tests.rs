@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     alert::{EpisodeSettings, Episodes, Identity, RejudgeCause, Transition},
-    clock::KernelTime,
+    clock::{ClockStep, KernelTime},
     coverage::findings::Findings,
     flow::{
         Actor, FlowKey, Initiator, Observation, Owner, Process, Protocol, Quality, Sensor, Volume, Workload,
@@ -539,7 +539,7 @@ fn every_lifecycle_event_has_its_shape() {
             99,
         ),
         ("degraded", Event::Degraded { part: "records".to_owned(), reason: "disk full".to_owned() }, 99),
-        ("clock-step", Event::ClockStep { by_ms: -3_600_000 }, 99),
+        ("clock-step", Event::ClockStep(ClockStep { by_ms: -3_600_000, slept_ms: 0 }), 99),
         ("recovered", Event::Recovered { part: "records".to_owned(), degraded_ms: 12_345 }, 99),
         (
             "gap",

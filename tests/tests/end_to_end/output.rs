@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -12,6 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use homeport_tests::{
     agent::{Agent, eventually},
+    disks::{Breakable, Ext4, LooseDisk, Quota, TinyDisk},
     lab::{Family, Host, Lab},
     ledger,
     records::Records,
@@ -28,29 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The writer waits up to half a minute before it tries a disk again.
 const RECOVERY: Duration = Duration::from_secs(60);
 
-/// A file system of its own, gone when dropped.
-struct TinyDisk(TempDir);
-
-impl TinyDisk {
-    fn new(size: &str) -> Result<Self> {
-        let disk = Self(TempDir::new()?);
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(disk.path());
-        ensure!(mount.status()?.success(), "mount a tmpfs");
-        Ok(disk)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
-    }
-}
-
 /// An agent whose ledger or record file is on a disk of its own.
 fn with_disk(disk: &TinyDisk, more: &str) -> Result<Scene> {
     let settings = Settings { interval_secs: 1, more: more.to_owned(), ..Settings::default() };
@@ -66,8 +43,26 @@ fn with_disk(disk: &TinyDisk, more: &str) -> Result<Scene> {
     Scene::watched(lab, agent, silent)
 }
 
-fn ledger_on(disk: &TinyDisk) -> String {
-    format!("[ledger]\ndir = \"{}/ledger\"\n", disk.path().display())
+fn ledger_on(disk: &Path) -> String {
+    format!("[ledger]\ndir = \"{}/ledger\"\n", disk.display())
+}
+
+/// The ledger's disk breaks while a finding is to be written, and takes data again later: nothing is lost.
+fn breaks_and_recovers(mut disk: impl Breakable, why: &str) {
+    let settings = Settings { interval_secs: 1, more: ledger_on(&disk.path()), ..Settings::default() };
+    scene(&settings, |scene| {
+        eventually(PATIENCE, || {
+            ensure!(!scene.agent.records()?.0.is_empty(), "no record");
+            Ok(())
+        })?;
+        disk.fail()?;
+        push_abroad(scene)?;
+        scene.agent.wait_for_log(&["records cannot be written", why])?;
+        scene.agent.wait_for_log(&["degraded: ", why, "part=\"records\""])?;
+        scene.agent.check_alive()?;
+        disk.mend()?;
+        recovered_without_loss(scene, &disk.path().join("ledger"))
+    });
 }
 
 /// Takes all room there is.
@@ -102,7 +97,7 @@ fn verify(directory: &Path) -> Result<(Option<i32>, Value)> {
 #[test]
 fn a_full_disk_delays_records_and_loses_none() {
     let disk = TinyDisk::new("1m").expect("a tiny disk");
-    let mut scene = with_disk(&disk, &ledger_on(&disk)).expect("the agent starts");
+    let mut scene = with_disk(&disk, &ledger_on(disk.path())).expect("the agent starts");
     let outcome = (|| -> Result<()> {
         let filler = fill(&disk);
         push_abroad(&scene)?;
@@ -136,7 +131,7 @@ fn a_full_disk_delays_records_and_loses_none() {
 #[test]
 fn a_full_disk_of_a_moment_is_on_record() {
     let disk = TinyDisk::new("1m").expect("a tiny disk");
-    let mut scene = with_disk(&disk, &ledger_on(&disk)).expect("the agent starts");
+    let mut scene = with_disk(&disk, &ledger_on(disk.path())).expect("the agent starts");
     let outcome = (|| -> Result<()> {
         let told = |records: &Records, event: &str| {
             let is_told = |record: &&Value| {
@@ -176,7 +171,7 @@ fn a_full_disk_of_a_moment_is_on_record() {
 #[test]
 fn what_a_full_disk_and_memory_cannot_hold_is_counted_exactly() {
     let disk = TinyDisk::new("1m").expect("a tiny disk");
-    let more = ledger_on(&disk) + "[limits]\nrecord_queue = \"64 KiB\"\n";
+    let more = ledger_on(disk.path()) + "[limits]\nrecord_queue = \"64 KiB\"\n";
     let mut scene = with_disk(&disk, &more).expect("the agent starts");
     let outcome = (|| -> Result<()> {
         let filler = fill(&disk);
@@ -282,64 +277,20 @@ fn a_full_disk_of_the_record_file_delays_the_file_alone() {
 /// D3, row 5: a file system that failed and is read-only is mounted anew, as whoever repairs it does.
 #[test]
 fn a_file_system_that_breaks_and_is_mounted_anew_loses_nothing() {
-    let mut disk = Ext4::new(16 << 20).expect("a file system");
-    let more = format!("[ledger]\ndir = \"{}/ledger\"\n", disk.path().display());
-    let settings = Settings { interval_secs: 1, more, ..Settings::default() };
-    scene(&settings, |scene| {
-        eventually(PATIENCE, || {
-            ensure!(!scene.agent.records()?.0.is_empty(), "no record");
-            Ok(())
-        })?;
-        disk.fail()?;
-        push_abroad(scene)?;
-        scene.agent.wait_for_log(&["records cannot be written", "Read-only file system"])?;
-        scene.agent.wait_for_log(&["degraded: Read-only file system", "part=\"records\""])?;
-        disk.mount_anew()?;
-        recovered_without_loss(scene, &disk.path().join("ledger"))
-    });
+    breaks_and_recovers(Ext4::new(16 << 20).expect("a file system"), "Read-only file system");
 }
 
 /// D3, row 5: the device reports an error for each write for a while, as one does whose cable is loose. What was written
 /// in between is gone from the kernel's memory, too, and the sync after that would be a success.
 #[test]
 fn a_disk_whose_writes_fail_for_a_while_loses_nothing() {
-    let disk = LooseDisk::new().expect("a disk");
-    let more = format!("[ledger]\ndir = \"{}/ledger\"\n", disk.path().display());
-    let settings = Settings { interval_secs: 1, more, ..Settings::default() };
-    scene(&settings, |scene| {
-        eventually(PATIENCE, || {
-            ensure!(!scene.agent.records()?.0.is_empty(), "no record");
-            Ok(())
-        })?;
-        disk.set_broken(true)?;
-        push_abroad(scene)?;
-        scene.agent.wait_for_log(&["records cannot be written", "Input/output error"])?;
-        scene.agent.wait_for_log(&["degraded: Input/output error", "part=\"records\""])?;
-        scene.agent.check_alive()?;
-        disk.set_broken(false)?;
-        recovered_without_loss(scene, &disk.path().join("ledger"))
-    });
+    breaks_and_recovers(LooseDisk::new().expect("a disk"), "Input/output error");
 }
 
 /// D3, row 5: a quota is used up, and raised.
 #[test]
 fn a_quota_that_is_used_up_delays_records_and_loses_none() {
-    let disk = Quota::new().expect("a file system with quotas");
-    let more = format!("[ledger]\ndir = \"{}/ledger\"\n", disk.path().display());
-    let settings = Settings { interval_secs: 1, more, ..Settings::default() };
-    scene(&settings, |scene| {
-        eventually(PATIENCE, || {
-            ensure!(!scene.agent.records()?.0.is_empty(), "no record");
-            Ok(())
-        })?;
-        disk.use_up()?;
-        push_abroad(scene)?;
-        scene.agent.wait_for_log(&["records cannot be written", "quota exceeded"])?;
-        scene.agent.wait_for_log(&["degraded: ", "quota exceeded", "part=\"records\""])?;
-        scene.agent.check_alive()?;
-        disk.limit("none")?;
-        recovered_without_loss(scene, &disk.path().join("ledger"))
-    });
+    breaks_and_recovers(Quota::new().expect("a file system with quotas"), "quota exceeded");
 }
 
 /// What was to be written while the disk took nothing is there, in a ledger that is whole.
@@ -358,157 +309,6 @@ fn recovered_without_loss(scene: &mut Scene, ledger: &Path) -> Result<()> {
     let (code, report) = verify(ledger)?;
     ensure!(code == Some(0) && report["declared_missing"] == 0, "{report:#}");
     Ok(())
-}
-
-/// Runs a program, which has to succeed.
-fn run(program: &str, arguments: &[&str], at: &Path) -> Result<()> {
-    let output =
-        Command::new(program).args(arguments).arg(at).output().with_context(|| program.to_owned())?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} {arguments:?} {}: {said}", at.display());
-    Ok(())
-}
-
-/// A block device whose writes fail with `EIO` while the file below it is immutable: ext4 refuses to write to it, and the
-/// loop device knows no other word for that. The file system on it has no journal, or the first error would end it.
-struct LooseDisk {
-    at: TempDir,
-    below: Ext4,
-}
-
-impl LooseDisk {
-    fn new() -> Result<Self> {
-        let disk = Self { at: TempDir::new()?, below: Ext4::new(32 << 20)? };
-        let image = disk.image();
-        fs::File::create(&image)?.set_len(16 << 20)?;
-        // Nothing of the tables is left to be written by the kernel, at a time of its own.
-        run("mkfs.ext4", &["-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0"], &image)?;
-        let image = image.display().to_string();
-        run("mount", &["-o", "loop,errors=continue", &image], disk.path())?;
-        Ok(disk)
-    }
-
-    fn path(&self) -> &Path {
-        self.at.path()
-    }
-
-    fn image(&self) -> PathBuf {
-        self.below.path().join("image")
-    }
-
-    fn set_broken(&self, is_broken: bool) -> Result<()> {
-        run("chattr", &[if is_broken { "+i" } else { "-i" }], &self.image())
-    }
-}
-
-impl Drop for LooseDisk {
-    fn drop(&mut self) {
-        let _ = self.set_broken(false);
-        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
-    }
-}
-
-/// A directory of btrfs with a limit of 4 MiB: its quotas count for root, too.
-struct Quota {
-    at: TempDir,
-    _files: TempDir,
-}
-
-impl Quota {
-    fn new() -> Result<Self> {
-        let files = TempDir::new()?;
-        let image = files.path().join("image");
-        let disk = Self { at: TempDir::new()?, _files: files };
-        fs::File::create(&image)?.set_len(200 << 20)?;
-        run("mkfs.btrfs", &["-q"], &image)?;
-        run("mount", &["-o", "loop", &image.display().to_string()], disk.at.path())?;
-        run("btrfs", &["quota", "enable"], disk.at.path())?;
-        run("btrfs", &["subvolume", "create"], &disk.path())?;
-        disk.limit("4M")?;
-        Ok(disk)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.at.path().join("limited")
-    }
-
-    fn limit(&self, bytes: &str) -> Result<()> {
-        run("btrfs", &["qgroup", "limit", bytes], &self.path())
-    }
-
-    /// Whatever room there is: first in large pieces, then in small ones.
-    fn use_up(&self) -> Result<()> {
-        for (name, piece) in [("large", 1 << 20), ("small", 4096)] {
-            // There may be no room for the name of another file.
-            let Ok(mut filler) = fs::File::create(self.path().join(name)) else { break };
-            while filler.write_all(&vec![1; piece]).and_then(|()| filler.sync_all()).is_ok() {}
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Quota {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.at.path()).status();
-    }
-}
-
-/// A file system in a file, which becomes read-only at the first error.
-struct Ext4 {
-    at: TempDir,
-    image: PathBuf,
-    _files: TempDir,
-}
-
-impl Ext4 {
-    fn new(bytes: u64) -> Result<Self> {
-        let files = TempDir::new()?;
-        let disk = Self { at: TempDir::new()?, image: files.path().join("image"), _files: files };
-        fs::File::create(&disk.image)?.set_len(bytes)?;
-        ensure!(
-            Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&disk.image).status()?.success(),
-            "mkfs.ext4"
-        );
-        disk.mount()?;
-        Ok(disk)
-    }
-
-    fn path(&self) -> &Path {
-        self.at.path()
-    }
-
-    fn mount(&self) -> Result<()> {
-        let mut mount = Command::new("mount");
-        mount.args(["-o", "loop,errors=remount-ro"]).arg(&self.image).arg(self.path());
-        ensure!(mount.status()?.success(), "mount an ext4");
-        Ok(())
-    }
-
-    /// The kernel finds an error in it, or believes so.
-    fn fail(&self) -> Result<()> {
-        let mounts = fs::read_to_string("/proc/mounts")?;
-        let at = self.path().display().to_string();
-        let line =
-            mounts.lines().find(|line| line.split(' ').nth(1) == Some(&at)).context("it is mounted")?;
-        let device =
-            line.strip_prefix("/dev/").and_then(|line| line.split(' ').next()).context("a device")?;
-        Ok(fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1")?)
-    }
-
-    /// What is on it, on another disk in its place: the kernel gives the broken one up only when nobody uses it any more.
-    fn mount_anew(&mut self) -> Result<()> {
-        ensure!(Command::new("umount").arg("--lazy").arg(self.path()).status()?.success(), "umount");
-        let other = self.image.with_extension("copy");
-        fs::copy(&self.image, &other)?;
-        self.image = other;
-        self.mount()
-    }
-}
-
-impl Drop for Ext4 {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
-    }
 }
 
 /// By how many seconds the clock is set: other tests and whoever uses this machine have the same one, unless it is a
@@ -555,6 +355,30 @@ fn a_clock_that_is_set_is_on_record_and_changes_neither_order_nor_bytes() {
         let (code, report) = verify(&scene.agent.directory().join("state/ledger"))?;
         ensure!(code == Some(0), "{report:#}");
         Ok(())
+    });
+}
+
+/// D3, row 10: five seconds of sleep, as the kernel plays them for whoever tests drivers. Everything stops, clocks included.
+#[test]
+#[ignore = "puts the machine to sleep: `cargo xtask vm --kernel 6.12 --test end_to_end -- --ignored slept`"]
+fn a_host_that_slept_is_told_from_a_clock_that_was_set() {
+    let settings = Settings { interval_secs: 1, ..Settings::default() };
+    scene(&settings, |scene| {
+        fs::write("/sys/power/pm_test", "core").context("a kernel with CONFIG_PM_DEBUG")?;
+        fs::write("/sys/power/state", "freeze").context("sleep")?;
+        let (by_ms, slept_ms) = eventually(PATIENCE, || {
+            let records = scene.agent.records()?;
+            let mut events = records.0.iter().map(|record| &record["unmapped"]["homeport"]);
+            let step = events.find(|event| event["event"] == "clock-step").context("no step")?;
+            Ok((step["by_ms"].as_i64().context("by")?, step["slept_ms"].as_i64().context("slept")?))
+        })?;
+        // The clock that ran meanwhile tells whole seconds.
+        ensure!((3_000..8_000).contains(&slept_ms), "asleep for {slept_ms} ms");
+        ensure!((by_ms - slept_ms).abs() < 500, "by {by_ms} ms, asleep for {slept_ms} ms");
+        push_abroad(scene)?;
+        let flows = scene.accounted()?;
+        let records = scene.finish()?;
+        check_one_episode(&records, &flows, Host::Foreign).map(drop)
     });
 }
 
