@@ -20,6 +20,19 @@ pub const CLASS_TIME_WAIT: u8 = 5;
 /// IP frames at an edge interface that the kernel of this host made, and showed to no socket ledger: IPv6 resets, IGMP
 /// reports, IPv6 handshake answers before 6.6.
 pub const CLASS_KERNEL: u8 = 7;
+/// Whether a packet of this protocol that the kernel made without a socket is the outside of a tunnel: everything but its
+/// own answers and reports. Asked of the first protocol behind the network header; MLD reports begin with options.
+#[inline(always)]
+pub const fn is_outside(protocol: u8) -> bool {
+    const HOP_BY_HOP: u8 = 0;
+    const ICMP: u8 = 1;
+    const IGMP: u8 = 2;
+    const TCP: u8 = 6;
+    const ICMPV6: u8 = 58;
+    const SCTP: u8 = 132;
+    !matches!(protocol, HOP_BY_HOP | ICMP | IGMP | TCP | ICMPV6 | SCTP)
+}
+
 /// Instead of an interface: the packet was sent in another network namespace than the agent's.
 pub const ELSEWHERE: u32 = u32::MAX;
 
@@ -87,13 +100,13 @@ pub struct FrameCount {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceCount {
-    /// IP frames of local sockets, and of the kernel itself.
+    /// IP frames of local sockets, and answers of the kernel itself.
     pub socket: FrameCount,
     /// IP frames without a local socket.
     pub forwarded: FrameCount,
     /// Frames of packet sockets.
     pub packet: FrameCount,
-    /// Outer frames of tunnels that carry a local socket's packet.
+    /// Outer frames of tunnels made on this host: what they carry is of a local socket, or has none.
     pub tunnel: FrameCount,
     /// ACKs in TIME-WAIT.
     pub time_wait: FrameCount,

@@ -24,6 +24,11 @@ use crate::{
 
 /// Raised when a field means something else without moving.
 pub const VERSION: u64 = 1;
+/// The same for maps that no other build goes on with. 2: the outside of tunnels is in [`InterfaceCount::tunnel`], whether a
+/// local socket's packet is inside or not.
+///
+/// [`InterfaceCount::tunnel`]: crate::aside::InterfaceCount::tunnel
+const VERSION_OF_COUNTS: u64 = 2;
 
 /// Entries of `KNOWN`.
 pub const KNOWN_ENTRIES: u32 = 16_384;
@@ -312,6 +317,7 @@ pub const fn table(made: Made) -> [u64; TABLE_ENTRIES as usize] {
 pub const fn hash(slots: u32, flow_ring_bytes: u32) -> u64 {
     let mut sum = Fnv::new();
     sum.add(VERSION);
+    sum.add(VERSION_OF_COUNTS);
     let mut idx = 0;
     while idx < MAPS.len() {
         let shape = &MAPS[idx];

@@ -101,12 +101,16 @@ pub struct Offsets {
     pub inet_discovery: u32,
     /// `inet_sock.pinet6`: what a socket of IPv6 has beside
     pub inet_pinet6: u32,
-    /// `ipv6_pinfo.pmtudisc`, where it is a byte of its own (6.8)
+    /// `ipv6_pinfo.pmtudisc`: a byte of its own from 6.8 on, before that a field of bits; then the byte that they are in
     pub inet6_discovery: u32,
+    /// Which bits of that byte: how many others are below them, and how many they are in the second byte of this number
+    pub inet6_discovery_bits: u32,
+    /// `net_device.dev.type`: what a device without `rtnl_link_ops` may say of its kind; its name comes first there
+    pub device_type: u32,
 }
 
 // SAFETY: repr(C), integers only.
 unsafe impl Plain for Offsets {}
 
 const _: () = assert!(size_of::<Live>() == 12);
-const _: () = assert!(size_of::<Offsets>() == 120);
+const _: () = assert!(size_of::<Offsets>() == 128);

@@ -47,6 +47,14 @@ pub const WAY_DIRECT: u8 = 0;
 pub const WAY_TUNNEL: u8 = 1;
 /// Through a virtual cable (veth, netkit): it arrives in another network namespace of this host.
 pub const WAY_CABLE: u8 = 2;
+/// Through a device that shares a card with others (macvlan, ipvlan): past that card, or to a neighbour on it. Not said
+/// of raw sockets.
+pub const WAY_SHARED: u8 = 3;
+/// As [`WAY_CABLE`], of a raw socket: at an edge, its frames are not told from those of the kernel's own sockets.
+pub const WAY_CABLE_RAW: u8 = 4;
+
+/// All of them.
+pub const WAYS: [u8; 5] = [WAY_DIRECT, WAY_TUNNEL, WAY_CABLE, WAY_SHARED, WAY_CABLE_RAW];
 
 /// [`SlotHot::closed`]: the socket is gone.
 pub const CLOSED: u8 = 1;

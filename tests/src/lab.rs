@@ -251,6 +251,11 @@ pub struct Lab {
 pub const SECOND: [(&str, &str); 2] =
     [("198.18.1.10", "198.18.1.1"), ("2001:db8:0:18::10", "2001:db8:0:18::1")];
 
+/// Addresses of containers that hang on the storage host's card.
+pub const STACKED_GUEST: &str = "192.0.2.20";
+/// See [`STACKED_GUEST`].
+pub const STACKED_NEIGHBOUR: &str = "192.0.2.21";
+
 impl Lab {
     /// Builds the namespaces and waits until they are silent.
     ///
@@ -400,6 +405,36 @@ impl Lab {
         self.wait_for_silence()
     }
 
+    /// Moves the addresses of the storage host, and of the router towards it, to point-to-point devices that go through
+    /// their cards and add `framing_bytes` to each frame.
+    ///
+    /// # Errors
+    ///
+    /// When a command fails.
+    pub fn move_to_session(&mut self, storage: &str, router: &str, framing_bytes: u64) -> Result<()> {
+        let (_, gateway4, gateway6) = Storage.link();
+        let ours = Family::BOTH.map(|family| Storage.address(family).to_string());
+        for (host, below, device, [address4, address6]) in [
+            (Router, "storage", router, [gateway4, gateway6]),
+            (Storage, "eth0", storage, ours.each_ref().map(String::as_str)),
+        ] {
+            self.shell(
+                host,
+                &format!(
+                    "ip -4 address flush dev {below}; ip -6 address flush dev {below}; ip link set {device} mtu 1492 up
+                     ip address replace {address4}/24 dev {device}
+                     ip address replace {address6}/64 dev {device} nodad"
+                ),
+            )?;
+        }
+        self.shell(
+            Storage,
+            &format!("ip route replace default dev {storage}; ip -6 route replace default dev {storage}"),
+        )?;
+        self.framing_bytes = framing_bytes;
+        self.wait_for_silence()
+    }
+
     fn lladdr(&self, host: Host, device: &str) -> Result<String> {
         let namespace = self.namespace(host);
         let text = output(Command::new("ip").args(["-n", &namespace, "-j", "link", "show", "dev", device]))?;
@@ -466,23 +501,48 @@ impl Lab {
     ///
     /// When a command fails: not every kernel has every kind.
     pub fn add_stacked_guest(&self, kind: &str) -> Result<()> {
-        run(Command::new("ip").args(["netns", "add", &self.namespace(Guest)]))?;
-        self.shell(Guest, SILENCE)?;
-        let guest = self.namespace(Guest);
-        self.shell(Storage, &format!("ip link add link eth0 name guest0 netns {guest} type {kind}"))?;
+        self.stack_on_card(Guest, STACKED_GUEST, kind)
+    }
+
+    /// Another one beside it, [`STACKED_NEIGHBOUR`]. Both know each other's hardware address.
+    ///
+    /// # Errors
+    ///
+    /// When a command fails; the guest has to be there.
+    pub fn add_stacked_neighbour(&self, kind: &str) -> Result<()> {
+        self.stack_on_card(Neighbour, STACKED_NEIGHBOUR, kind)?;
+        for (host, other, address) in
+            [(Guest, Neighbour, STACKED_NEIGHBOUR), (Neighbour, Guest, STACKED_GUEST)]
+        {
+            let lladdr = self.lladdr(other, "eth0")?;
+            self.ip_batch(host, &[neighbour(address, &lladdr, "eth0")])?;
+        }
+        self.wait_for_silence()
+    }
+
+    fn stack_on_card(&self, host: Host, address: &str, kind: &str) -> Result<()> {
+        let namespace = self.namespace(host);
+        run(Command::new("ip").args(["netns", "add", &namespace]))?;
+        self.shell(host, SILENCE)?;
+        self.shell(Storage, &format!("ip link add link eth0 name {host}0 netns {namespace} type {kind}"))?;
         let lines = [
             "link set lo up".to_owned(),
-            "link set guest0 name eth0".to_owned(),
-            "address add 192.0.2.20/24 dev eth0".to_owned(),
+            format!("link set {host}0 name eth0"),
+            format!("address add {address}/24 dev eth0"),
             "link set eth0 up".to_owned(),
             format!("route add default via {}", Storage.link().1),
             Storage.knows_gateway("eth0")[0].clone(),
         ];
-        self.ip_batch(Guest, &lines)?;
+        self.ip_batch(host, &lines)?;
         // Some kinds have the address of the card, others one of their own.
-        let lladdr = self.lladdr(Guest, "eth0")?;
-        self.ip_batch(Router, &[neighbour("192.0.2.20", &lladdr, Storage.name())])?;
+        let lladdr = self.lladdr(host, "eth0")?;
+        self.ip_batch(Router, &[neighbour(address, &lladdr, Storage.name())])?;
         self.wait_for_silence()
+    }
+
+    /// Hardware address of the storage host's card.
+    pub fn card_mac(&self) -> String {
+        Storage.hardware_address(End::Leaf)
     }
 
     /// Hardware address of the storage host's next hop.

@@ -315,6 +315,7 @@ impl App {
                 Subject::Contradicted { witness } => {
                     format!("the witness {witness} refuses this ledger: {}", failure(episode))
                 }
+                Subject::Doubtful { interface } => format!("{interface}: {}", failure(episode)),
                 Subject::Undelivered { sink } => format!("{sink} has not got some records"),
                 Subject::Unsent => {
                     format!("{} bytes of sockets did not leave, nobody says why", -episode.unseen.bytes)

@@ -169,6 +169,12 @@ pub(super) struct Edges {
     above: HashSet<u32>,
     /// Interfaces that are no edge and send through none: what takes them goes to containers and virtual machines.
     inside: HashSet<u32>,
+    /// Interfaces that put packets into other packets.
+    wrapping: HashSet<u32>,
+    /// Interfaces that send through one of those.
+    above_tunnels: HashSet<u32>,
+    /// Every interface that looks like an edge is watched.
+    are_complete: bool,
     /// Edge interfaces that are gone, with the time of the last look at them.
     former: HashMap<Arc<str>, KernelTime>,
     /// Interfaces of an agent before this one, until they are attached.
@@ -305,6 +311,21 @@ impl Edges {
         !self.attached.is_empty() && self.inside.contains(&ifindex)
     }
 
+    /// Whether an interface of ours puts packets into other packets. One that the operator has named an edge is one.
+    pub(super) fn wraps(&self, ifindex: u32) -> bool {
+        self.wrapping.contains(&ifindex) && !self.attached.contains_key(&ifindex)
+    }
+
+    /// Whether an interface of ours sends through one that does: a bridge with the end of a tunnel.
+    pub(super) fn leads_to_tunnel(&self, ifindex: u32) -> bool {
+        self.above_tunnels.contains(&ifindex)
+    }
+
+    /// Whether every interface that looks like an edge is watched.
+    pub(super) const fn are_complete(&self) -> bool {
+        self.are_complete
+    }
+
     /// Whether it is an address of our own namespace.
     pub(super) fn is_own(&self, address: IpAddr) -> bool {
         self.own_addresses.contains(&address)
@@ -401,6 +422,12 @@ impl App {
             .map(|link| link.index)
             .filter(|index| !self.edges.attached.contains_key(index))
             .collect();
+        self.edges.wrapping = links.iter().filter(|link| edge::wraps(link)).map(|link| link.index).collect();
+        self.edges.above_tunnels = edge::above(&links, &self.edges.wrapping);
+        self.edges.are_complete = links
+            .iter()
+            .all(|link| edge::judge(link).is_err() || self.edges.attached.contains_key(&link.index));
+        self.doubt(&links);
         // Both sides of what is new, read together, as early as possible: from here on they are compared.
         if self.edges.attached.values().any(|edge| edge.ledger.is_none()) {
             self.count_links(connection).await;
@@ -417,6 +444,22 @@ impl App {
         } else {
             self.recovered("interfaces");
         }
+    }
+
+    /// Tells of edges that may be none. One that the operator has named is none of these.
+    fn doubt(&mut self, links: &[Link]) {
+        let now = KernelTime::now();
+        let tells_parents = links.iter().any(|link| link.parent.is_some());
+        let mut transitions = Vec::new();
+        for link in links.iter().filter(|link| self.edges.attached.contains_key(&link.index)) {
+            let subject = Subject::Doubtful { interface: link.name.as_str().into() };
+            let why = edge::doubt(link, tells_parents).filter(|_| self.config.host.interfaces.is_empty());
+            transitions.extend(match why {
+                Some(why) => self.findings.lost(subject, now, now, Some(why)),
+                None => self.findings.repaired(&subject, now, None),
+            });
+        }
+        self.publish_coverage(transitions);
     }
 
     fn attached(&mut self, link: &Link, reason: &str) {
@@ -463,6 +506,16 @@ impl App {
 
     fn seen(&self, index: u32) -> Seen {
         self.probe.interface_count(index).as_ref().map(seen).unwrap_or_default()
+    }
+
+    /// What `tc` has seen until now of frames that no socket of our own namespace sent as they are: forwarded, and the
+    /// outside of tunnels. In bytes of layer 3.
+    pub(super) fn outside_bytes(&self) -> u64 {
+        let of_edges = self.edges.attached.iter().map(|(index, edge)| {
+            let Seen { forwarded, tunnel, .. } = self.seen(*index);
+            layer3_bytes(forwarded, edge.ethernet).saturating_add(layer3_bytes(tunnel, edge.ethernet))
+        });
+        of_edges.fold(0, u64::saturating_add)
     }
 
     /// What `tc` has seen of local sockets until now, in bytes of layer 3.

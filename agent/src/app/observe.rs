@@ -9,13 +9,13 @@ use std::{
 use homeport_ebpf::{
     aside::{
         AsideKey, AsideValue, CLASS_CONTROL, CLASS_FORWARDED, CLASS_KERNEL, CLASS_OVERFLOW, CLASS_PACKET,
-        CLASS_TIME_WAIT, CLASS_TUNNEL, ELSEWHERE,
+        CLASS_TIME_WAIT, CLASS_TUNNEL, ELSEWHERE, is_outside,
     },
     event::{FLOW_BYTES, FLOW_OWNER},
-    slot::{INITIATOR_UNKNOWN, QUALITY_SENDER, WAY_TUNNEL},
+    slot::{INITIATOR_UNKNOWN, QUALITY_SENDER, WAY_DIRECT, WAY_TUNNEL},
 };
 
-use super::{App, outbox::Told, roles, sweep_time::SweepTime};
+use super::{App, outbox::Told, roles, stays::Fate, sweep_time::SweepTime};
 use crate::{
     alert::{ExceptionLedger, Kind, Transition},
     clock::{KernelTime, WallTime},
@@ -208,6 +208,8 @@ impl App {
             &self.ephemeral_ports,
         );
         let service_port = roles::service_port(initiator, (local, remote), &self.ephemeral_ports);
+        // What goes into a tunnel of this host is counted at the edge by its outer frames.
+        let inner = self.is_wrapped(cold);
         let observation = Observation {
             key: FlowKey {
                 owner,
@@ -215,7 +217,7 @@ impl App {
                 protocol,
                 service_port,
                 initiator,
-                sensor: if cold.way == WAY_TUNNEL { Sensor::Tunnel } else { Sensor::Socket },
+                sensor: if inner { Sensor::Tunnel } else { Sensor::Socket },
             },
             local: (!local.ip().is_unspecified()).then(|| local.ip()),
             local_port: local.port(),
@@ -227,9 +229,14 @@ impl App {
             pre_existing: older.is_some() && self.is_new_to_us(cold.first_ns),
             closed: reading.closed,
         };
-        // What goes into a tunnel of this host is counted at the edge by its outer frames.
-        let inner = cold.way == WAY_TUNNEL;
-        if self.is_elsewhere(cold) && !inner {
+        let elsewhere = self.is_elsewhere(cold);
+        // A card that is in another namespace is no edge of ours.
+        let passes_edge = elsewhere
+            && (cold.way != WAY_DIRECT || self.edges.destinations.has_forwarded(observation.key.remote));
+        if inner || passes_edge {
+            self.stays.has_outside(observation.volume.wire_bytes);
+        }
+        if elsewhere && !inner {
             self.edges.attributed_elsewhere(observation.key.remote, observation.volume);
         } else if !inner {
             let has_owner = observation.key.owner.actor != Actor::Unowned;
@@ -313,9 +320,13 @@ impl App {
 
     /// Bytes without a slot: control packets, overflow, frames without a local socket.
     fn take_aside(&mut self, key: &AsideKey, value: &AsideValue, now: KernelTime) {
-        if self.aside_stayed(key) {
-            return self.edges.stayed(value.wire_bytes);
-        }
+        let is_wrapped = match self.aside_fate(key) {
+            Fate::Stayed => return self.edges.stayed(value.wire_bytes),
+            Fate::Wrapped => true,
+            Fate::Left => {
+                key.way == WAY_TUNNEL || (key.ifindex != ELSEWHERE && self.edges.wraps(key.ifindex))
+            }
+        };
         let protocol = Protocol(key.protocol);
         let mut volume = Volume {
             wire_bytes: value.wire_bytes,
@@ -328,7 +339,7 @@ impl App {
                 return;
             }
         }
-        let socket = if key.way == WAY_TUNNEL { Sensor::Tunnel } else { Sensor::Socket };
+        let socket = if is_wrapped { Sensor::Tunnel } else { Sensor::Socket };
         let (actor, sensor, initiator) = match key.class {
             CLASS_CONTROL | CLASS_TIME_WAIT if protocol == Protocol::TCP => {
                 (Actor::Kernel("tcp".into()), socket, Initiator::Remote)
@@ -347,10 +358,12 @@ impl App {
             _ => (Actor::Unowned, socket, Initiator::Unknown),
         };
         match key.class {
-            _ if key.way == WAY_TUNNEL => {}
+            _ if is_wrapped => {}
             CLASS_CONTROL | CLASS_OVERFLOW if key.ifindex == ELSEWHERE => {
                 self.edges.attributed_elsewhere_without_slot(volume.wire_bytes);
             }
+            // Outer packets are in a term of their own.
+            CLASS_KERNEL if is_outside(key.protocol) => {}
             CLASS_CONTROL | CLASS_KERNEL => self.edges.attributed(key.ifindex, volume.wire_bytes, true),
             CLASS_OVERFLOW => self.edges.attributed(key.ifindex, volume.wire_bytes, false),
             _ => {}
@@ -483,6 +496,7 @@ const fn tunnel_name(protocol: Protocol) -> &'static str {
         41 => "ip6-tunnel",
         47 => "gre",
         50 => "esp",
+        115 => "l2tp",
         _ => "tunnel",
     }
 }

@@ -104,6 +104,12 @@ impl App {
                     };
                     self.findings.repaired(&subject, now, unobserved).into_iter().collect()
                 }
+                (Subject::Doubtful { interface }, _) => {
+                    if self.edges.iter().any(|(_, edge)| edge.name == *interface) {
+                        continue;
+                    }
+                    self.findings.interface_gone(interface)
+                }
                 // These end by themselves: after quiet intervals or a quiet hour, or when a witness signs.
                 (
                     Subject::Discarded

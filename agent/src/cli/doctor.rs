@@ -170,6 +170,7 @@ fn interfaces(report: &mut Report, named: &[String]) -> Result<(), Failure> {
         }
     };
     let mut edges = 0;
+    let tells_parents = links.iter().any(|link| link.parent.is_some());
     for link in &links {
         match edge::judge_among(link, named) {
             Ok(reason) => {
@@ -181,6 +182,9 @@ fn interfaces(report: &mut Report, named: &[String]) -> Result<(), Failure> {
                 );
             }
             Err(reason) => report.line(Mark::Note, "not an edge", &format!("{} ({reason})", link.name)),
+        }
+        if let Some(why) = edge::doubt(link, tells_parents).filter(|_| named.is_empty()) {
+            report.line(Mark::Reduced, "edge", &format!("{}: {why}; host.interfaces settles it", link.name));
         }
     }
     for name in named.iter().filter(|name| !links.iter().any(|link| link.name == **name)) {

@@ -8,6 +8,7 @@
 //! | a sink without some records | its receiver refused them for good, or retention was faster | never | an hour without another one |
 //! | a witness that has not signed for long, or refuses to | its answer, or none in time | never | it signs, or is not configured any more |
 //! | an interface that was made again or renamed | at once | never | at once |
+//! | an interface whose bytes may be counted twice | it is watched | never | it is gone, or known by now |
 //!
 //! One episode per subject: a host that leaks all day is one finding that grows, whatever happens to the agent. What is
 //! open when it ends is taken up by the next one ([`Findings::restore`]).
@@ -78,6 +79,11 @@ pub enum Subject {
         /// The old one.
         before: Arc<str>,
     },
+    /// Bytes are counted at an interface that may send through another one, where they are counted, too.
+    Doubtful {
+        /// Its name.
+        interface: Arc<str>,
+    },
     /// A witness has not signed the ledger for too long.
     Unwitnessed {
         /// Name of the witness.
@@ -108,6 +114,7 @@ impl Subject {
             Self::Unpinned { .. } => "unpinned",
             Self::Appeared { .. } => "interface-appeared",
             Self::Renamed { .. } => "interface-renamed",
+            Self::Doubtful { .. } => "interface-doubtful",
             Self::Unwitnessed { .. } => "unwitnessed",
             Self::Contradicted { .. } => "contradicted",
             Self::Undelivered { .. } => "undelivered",
@@ -121,6 +128,7 @@ impl Subject {
             | Self::Missing { interface }
             | Self::Appeared { interface }
             | Self::Renamed { interface, .. }
+            | Self::Doubtful { interface }
             | Self::Detached { place: interface, .. }
             | Self::Unpinned { place: interface, .. }
             | Self::Unwitnessed { witness: interface }
@@ -154,6 +162,7 @@ impl Subject {
             | Self::Unattributed
             | Self::Appeared { .. }
             | Self::Renamed { .. }
+            | Self::Doubtful { .. }
             | Self::Unwitnessed { .. }
             | Self::Contradicted { .. }
             | Self::Undelivered { .. } => None,
@@ -197,6 +206,10 @@ impl Subject {
             Self::Unpinned { .. } => &["somebody with root removed the pin"],
             Self::Appeared { .. } => &["a driver was loaded again", "somebody made the interface again"],
             Self::Renamed { .. } => &["udev", "somebody with root"],
+            Self::Doubtful { .. } => &[
+                "a virtual device of a kind that this version does not know",
+                "a line of its own, such as a modem: then nothing is counted twice",
+            ],
             Self::Unwitnessed { .. } => {
                 &["the witness or the way to it is down", "the witness does not know the key of this ledger"]
             }
@@ -565,6 +578,7 @@ const fn concerns(subject: &Subject, comparison: &Comparison) -> bool {
         | Subject::Unpinned { .. }
         | Subject::Appeared { .. }
         | Subject::Renamed { .. }
+        | Subject::Doubtful { .. }
         | Subject::Unwitnessed { .. }
         | Subject::Contradicted { .. }
         | Subject::Undelivered { .. } => false,
@@ -592,7 +606,8 @@ fn level(subject: &Subject, bytes: u64) -> Level {
         Subject::Unpinned { .. } | Subject::Unwitnessed { .. } | Subject::Undelivered { .. } => Level::Medium,
         // Nothing that this ledger says can be relied on until somebody knows why.
         Subject::Contradicted { .. } => Level::Critical,
-        Subject::Appeared { .. } => Level::Low,
+        // Too much is said, if anything.
+        Subject::Appeared { .. } | Subject::Doubtful { .. } => Level::Low,
         Subject::Renamed { .. } => Level::Informational,
     }
 }

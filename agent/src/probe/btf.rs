@@ -42,6 +42,15 @@ pub struct Btf<'a> {
     strings: &'a [u8],
 }
 
+/// Where a member is.
+#[derive(Clone, Copy)]
+struct Found {
+    /// From the start of the structure.
+    bits: u32,
+    /// Bits of a field of bits; zero for other members.
+    width: u32,
+}
+
 #[derive(Clone, Copy)]
 struct Type<'a> {
     name: u32,
@@ -93,23 +102,33 @@ impl<'a> Btf<'a> {
 
     /// Byte offset of `structure.member`; members of anonymous structures inside count as its own.
     pub fn offset(&self, structure: &str, member: &str) -> Option<u32> {
-        self.find(structure, member, false)
+        self.find(structure, member).map(|found| found.bits / 8)
     }
 
     /// The same, unless the member is a field of bits.
     fn offset_of_whole(&self, structure: &str, member: &str) -> Option<u32> {
-        self.find(structure, member, true)
+        let found = self.find(structure, member)?;
+        (found.width == 0 && found.bits.is_multiple_of(8)).then_some(found.bits / 8)
     }
 
-    fn find(&self, structure: &str, member: &str, whole: bool) -> Option<u32> {
+    /// The byte that a small number is in, and which of its bits: how many others are below, and how many they are. A
+    /// number that is no field of bits has all eight of the byte it begins with.
+    fn bits_in_byte(&self, structure: &str, member: &str) -> Option<(u32, u32, u32)> {
+        let found = self.find(structure, member)?;
+        let (byte, below) = (found.bits / 8, found.bits % 8);
+        let width = if found.width == 0 { 8 } else { found.width };
+        // Numbers of bits count from the lowest, where the lowest byte comes first.
+        (cfg!(target_endian = "little") && below + width <= 8).then_some((byte, below, width))
+    }
+
+    fn find(&self, structure: &str, member: &str) -> Option<Found> {
         self.types
             .iter()
             .filter(|kind| kind.kind == KIND_STRUCT && self.string(kind.name) == structure.as_bytes())
-            .find_map(|kind| self.member(kind, member, whole, 0))
-            .map(|bits| bits / 8)
+            .find_map(|kind| self.member(kind, member, 0))
     }
 
-    fn member(&self, structure: &Type<'a>, wanted: &str, whole: bool, depth: u32) -> Option<u32> {
+    fn member(&self, structure: &Type<'a>, wanted: &str, depth: u32) -> Option<Found> {
         /// Anonymous structures inside each other; the kernel uses two. A bound, because the bytes could lie.
         const MAX_DEPTH: u32 = 8;
         if depth > MAX_DEPTH {
@@ -119,14 +138,14 @@ impl<'a> Btf<'a> {
             let (name, kind, offset) = (u32_at(bytes, 0)?, u32_at(bytes, 4)?, u32_at(bytes, 8)?);
             let bits = if structure.packed { offset & 0x00ff_ffff } else { offset };
             if self.string(name) == wanted.as_bytes() {
-                let is_byte = bits.is_multiple_of(8) && !(structure.packed && offset >> 24 != 0);
-                return (is_byte || !whole).then_some(bits);
+                return Some(Found { bits, width: if structure.packed { offset >> 24 } else { 0 } });
             }
             let inner = self.resolve(kind)?;
             if name != 0 || !matches!(inner.kind, KIND_STRUCT | KIND_UNION) {
                 return None;
             }
-            bits.checked_add(self.member(inner, wanted, whole, depth + 1)?)
+            let found = self.member(inner, wanted, depth + 1)?;
+            Some(Found { bits: bits.checked_add(found.bits)?, ..found })
         })
     }
 
@@ -158,6 +177,7 @@ pub fn kernel_offsets(path: &Path) -> Result<Offsets, BtfError> {
         std::fs::read(path).map_err(|error| BtfError::Read { path: path.display().to_string(), error })?;
     let btf = Btf::parse(&bytes)?;
     let offset = |structure, member| btf.offset(structure, member).unwrap_or(0);
+    let (inet6_discovery, below, width) = btf.bits_in_byte("ipv6_pinfo", "pmtudisc").unwrap_or_default();
     Ok(Offsets {
         task_group_leader: offset("task_struct", "group_leader"),
         task_start_boottime: offset("task_struct", "start_boottime"),
@@ -191,7 +211,13 @@ pub fn kernel_offsets(path: &Path) -> Result<Offsets, BtfError> {
         device_mtu: offset("net_device", "mtu"),
         inet_discovery: btf.offset_of_whole("inet_sock", "pmtudisc").unwrap_or(0),
         inet_pinet6: offset("inet_sock", "pinet6"),
-        inet6_discovery: btf.offset_of_whole("ipv6_pinfo", "pmtudisc").unwrap_or(0),
+        inet6_discovery,
+        inet6_discovery_bits: below | width << 8,
+        // The programs read the name without an offset of its own.
+        device_type: match (btf.offset("net_device", "dev"), btf.offset("device", "type")) {
+            (Some(dev), Some(kind)) if btf.offset("device_type", "name") == Some(0) => dev + kind,
+            _ => 0,
+        },
     })
 }
 
@@ -237,6 +263,9 @@ mod tests {
             offsets.device_mtu,
             offsets.inet_discovery,
             offsets.inet_pinet6,
+            offsets.inet6_discovery,
+            offsets.inet6_discovery_bits,
+            offsets.device_type,
         ] {
             assert_ne!(offset, 0, "{offsets:?}");
         }
@@ -265,6 +294,39 @@ mod tests {
         bytes.extend(strings);
         let btf = Btf::parse(&bytes).expect("well-formed");
         assert_eq!(btf.offset("s", "m"), None);
+    }
+
+    /// As 6.1 has `ipv6_pinfo.pmtudisc`: three bits behind three flags; and a field that crosses a byte.
+    #[test]
+    fn fields_of_bits_are_found_in_their_byte() {
+        const HAS_WIDTHS: u32 = 1 << 31;
+        let word = |number: u32| number.to_ne_bytes();
+        let member = |name: u32, bits: u32, width: u32| [name, 0, bits | width << 24];
+        let types: Vec<u8> = [
+            vec![1, HAS_WIDTHS | KIND_STRUCT << 24 | 3, 0],
+            member(3, 16, 0).to_vec(),
+            member(5, 35, 3).to_vec(),
+            member(7, 38, 3).to_vec(),
+        ]
+        .concat()
+        .into_iter()
+        .flat_map(word)
+        .collect();
+        let strings = b"\0s\0a\0b\0c\0";
+        let mut bytes = MAGIC.to_ne_bytes().to_vec();
+        bytes.extend([1, 0]);
+        for number in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
+            bytes.extend(word(number));
+        }
+        bytes.extend(types);
+        bytes.extend(strings);
+        let btf = Btf::parse(&bytes).expect("well-formed");
+        if cfg!(target_endian = "little") {
+            assert_eq!(btf.bits_in_byte("s", "a"), Some((2, 0, 8)), "a whole byte");
+            assert_eq!(btf.bits_in_byte("s", "b"), Some((4, 3, 3)));
+        }
+        assert_eq!(btf.bits_in_byte("s", "c"), None, "it crosses a byte");
+        assert_eq!((btf.offset_of_whole("s", "a"), btf.offset_of_whole("s", "b")), (Some(2), None));
     }
 
     #[test]

@@ -5,11 +5,14 @@
 //! the edge when the host itself has an address on it, or on a VLAN or bond above it (a namespace that is connected
 //! like that); without one it belongs to a container. One that is a port of a bridge looks the same in both cases and
 //! is taken for a container's; `host.interfaces` says otherwise.
+//!
+//! What a device does is told by its kind ([`KINDS`]). A kind that is not in the table is an edge, so that nothing is
+//! missed, and [`doubt`] says that its bytes may be counted twice.
 
 use std::{collections::HashSet, net::IpAddr};
 
 /// What the kernel says about an interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Interface index in the agent's network namespace.
     pub index: u32,
@@ -33,6 +36,12 @@ pub struct Link {
     pub controller_kind: Option<String>,
     /// Index of the interface below it, for those that are stacked on one.
     pub lower: Option<u32>,
+    /// What its session goes through, where the kernel has one.
+    pub session: Option<Session>,
+    /// The device of a bus that it is; nothing for virtual ones, and before Linux 5.14.
+    pub parent: Option<String>,
+    /// Ports of a switch send through it.
+    pub serves_switch: bool,
     /// Addresses of the host on it.
     pub addresses: Vec<IpAddr>,
     /// The host has an address on it, or on an interface above it: see [`mark_used`].
@@ -45,60 +54,106 @@ pub struct Link {
     pub tx_dropped: u64,
 }
 
-/// Kinds that send through another interface, or nowhere.
-const STACKED_KINDS: &[&str] = &[
-    "batadv",
-    "bond",
-    "bridge",
-    "dummy",
-    "hsr",
-    "ifb",
-    "ipvlan",
-    "ipvtap",
-    "macsec",
-    "macvlan",
-    "macvtap",
-    "netdevsim",
-    "nlmon",
-    "openvswitch",
-    "team",
-    "vcan",
-    "vlan",
-    "vrf",
-    "vxcan",
+/// What a kind of device does with what it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It has a line of its own: bytes leave the host there.
+    Card,
+    /// Its other end is another network namespace of this host.
+    Cable,
+    /// The packet as it is goes on to the card below, or to nobody.
+    Stacked,
+    /// It puts packets into other packets. What enters is told with its inner destination; what leaves the host, and is
+    /// counted, is the outer packet.
+    Tunnel,
+    /// Over Ethernet it is stacked, over L2TP a tunnel, over a line of its own a card: the sessions of the kernel tell.
+    Session,
+}
+
+/// Every kind of device that this program knows (`rtnl_link_ops.kind` in the kernel, as `ip -details link` shows it), what
+/// it does, and why that is so. What is not here is taken for a card, and said to be unknown.
+pub const KINDS: &[(&str, Role, &str)] = &[
+    ("amt", Role::Tunnel, "multicast in UDP"),
+    ("bareudp", Role::Tunnel, "IP or MPLS in UDP"),
+    (
+        "batadv",
+        Role::Stacked,
+        "a mesh: its frames leave through the cards that belong to it, as frames that are not IP",
+    ),
+    ("bond", Role::Stacked, "leaves through one of its ports"),
+    ("bridge", Role::Stacked, "leaves through one of its ports"),
+    ("can", Role::Card, "a field bus with a line of its own"),
+    ("dsa", Role::Card, "a port of a switch on the board; the card in front of the switch is none"),
+    ("dummy", Role::Stacked, "nothing leaves"),
+    ("erspan", Role::Tunnel, "frames in GRE"),
+    ("geneve", Role::Tunnel, "frames in UDP"),
+    ("gre", Role::Tunnel, "IP in GRE"),
+    ("gretap", Role::Tunnel, "frames in GRE"),
+    ("gtp", Role::Tunnel, "IP in UDP, of a mobile network"),
+    ("hsr", Role::Stacked, "a ring: its frames leave through both of its ports, as frames that are not IP"),
+    ("ifb", Role::Stacked, "comes back to where it was taken from"),
+    ("ip6erspan", Role::Tunnel, "frames in GRE over IPv6"),
+    ("ip6gre", Role::Tunnel, "IP in GRE over IPv6"),
+    ("ip6gretap", Role::Tunnel, "frames in GRE over IPv6"),
+    ("ip6tnl", Role::Tunnel, "IP in IPv6"),
+    ("ipip", Role::Tunnel, "IP in IPv4"),
+    ("ipoib", Role::Card, "IP over InfiniBand"),
+    ("ipvlan", Role::Stacked, "leaves through the card below, or reaches a neighbour on it"),
+    ("ipvtap", Role::Stacked, "as ipvlan"),
+    ("l2tpeth", Role::Tunnel, "frames in L2TPv3; such a device has no kind, see `sessions`"),
+    ("macsec", Role::Stacked, "leaves encrypted through the card below"),
+    ("macvlan", Role::Stacked, "leaves through the card below, or reaches a neighbour on it"),
+    ("macvtap", Role::Stacked, "as macvlan"),
+    ("netdevsim", Role::Stacked, "for tests of the kernel: nothing leaves"),
+    ("netkit", Role::Cable, "a virtual cable"),
+    ("nlmon", Role::Stacked, "listens to netlink: nothing leaves"),
+    ("openvswitch", Role::Stacked, "leaves through one of the ports of its switch"),
+    ("ovpn", Role::Tunnel, "OpenVPN within the kernel: IP in UDP or TCP"),
+    ("pfcp", Role::Tunnel, "of a mobile network: IP in UDP"),
+    ("ppp", Role::Session, "a session"),
+    ("rmnet", Role::Stacked, "leaves through the modem below, as frames that are not IP"),
+    ("sit", Role::Tunnel, "IP in IPv4"),
+    ("team", Role::Stacked, "leaves through one of its ports"),
+    (
+        "tun",
+        Role::Tunnel,
+        "a process takes it, such as a VPN or a virtual machine, and sends what it sends by itself",
+    ),
+    ("vcan", Role::Stacked, "a field bus for tests: nothing leaves"),
+    ("veth", Role::Cable, "a virtual cable"),
+    ("virt_wifi", Role::Stacked, "leaves through the card below"),
+    ("vlan", Role::Stacked, "leaves through the card below"),
+    ("vrf", Role::Stacked, "a table of routes"),
+    ("vsockmon", Role::Stacked, "listens to AF_VSOCK: nothing leaves"),
+    ("vti", Role::Tunnel, "IPsec"),
+    ("vti6", Role::Tunnel, "IPsec over IPv6"),
+    ("vxcan", Role::Stacked, "a field bus between network namespaces"),
+    ("vxlan", Role::Tunnel, "frames in UDP"),
+    ("wireguard", Role::Tunnel, "IP in UDP, encrypted"),
+    ("wwan", Role::Card, "a modem"),
+    ("xfrm", Role::Tunnel, "IPsec"),
 ];
 
-/// Devices that put packets into other packets, by their kind. What enters one is told with its inner destination;
-/// what leaves the host, and is counted, is the outer packet.
-pub const TUNNEL_KINDS: &[&str] = &[
-    "amt",
-    "bareudp",
-    "erspan",
-    "geneve",
-    "gre",
-    "gretap",
-    "gtp",
-    "ip6erspan",
-    "ip6gre",
-    "ip6gretap",
-    "ip6tnl",
-    "ipip",
-    "l2tpeth",
-    "ovpn",
-    "sit",
-    "tun",
-    "vti",
-    "vti6",
-    "vxlan",
-    "wireguard",
-    "xfrm",
-];
+/// What a kind does; nothing for one that is not in the table.
+fn role(kind: &str) -> Option<Role> {
+    KINDS.iter().find(|(name, ..)| *name == kind).map(|(_, role, _)| *role)
+}
+
+/// What the session of a PPP device, or of a pseudowire, goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// Frames of a card: PPP over Ethernet.
+    Ethernet,
+    /// Packets to another host: L2TP.
+    Packets,
+}
 
 /// Controllers that send everything through their ports, and nothing else does.
 const AGGREGATES: &[&str] = &["bond", "team"];
 
 /// Kinds whose `lower` is the interface they send through. A virtual cable has its other end there.
-const STACKED_ON_LOWER: &[&str] = &["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
+const STACKED_ON_LOWER: &[&str] =
+    &["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "ppp", "virt_wifi"];
 
 /// Interfaces on top of each other, as the kernel allows (MAX_NEST_DEV).
 const MAX_FLOORS: usize = 8;
@@ -135,7 +190,13 @@ pub fn above(links: &[Link], edges: &HashSet<u32>) -> HashSet<u32> {
             .iter()
             .filter(|link| {
                 let is_stacked = STACKED_ON_LOWER.contains(&link.kind.as_str());
-                (is_stacked && link.lower.as_ref().is_some_and(leads))
+                // Ports of a switch in software belong to the switch as a whole, and so do its own interfaces.
+                let is_of_switch = link.kind == "openvswitch"
+                    && links.iter().any(|port| {
+                        port.controller_kind.as_deref() == Some("openvswitch") && leads(&port.index)
+                    });
+                is_of_switch
+                    || (is_stacked && link.lower.as_ref().is_some_and(leads))
                     || links.iter().any(|port| port.controller == Some(link.index) && leads(&port.index))
             })
             .map(|link| link.index)
@@ -164,20 +225,55 @@ pub fn judge(link: &Link) -> Result<&'static str, &'static str> {
     if !link.up {
         return Err("down");
     }
-    if STACKED_KINDS.contains(&link.kind.as_str()) || TUNNEL_KINDS.contains(&link.kind.as_str()) {
-        return Err("sends through another interface");
+    match (role(&link.kind), link.session) {
+        (Some(Role::Stacked | Role::Tunnel), _) => Err("sends through another interface"),
+        (_, Some(Session::Packets)) => Err("a session in packets of another interface"),
+        (Some(Role::Session), Some(Session::Ethernet)) => Err("a session in frames of another interface"),
+        (Some(Role::Session), None) => Ok("a session on a line of its own, as far as known"),
+        (Some(Role::Cable), _) => {
+            // A VRF is a table of routes, no device that anything passes: what belongs to it is as it was.
+            let kind = link.controller_kind.as_deref();
+            let is_by_itself = kind.is_some_and(|kind| kind == "vrf" || AGGREGATES.contains(&kind));
+            match (link.controller, link.is_used) {
+                (Some(_), _) if !is_by_itself => Err("belongs to a container or virtual machine"),
+                (_, true) => Ok("the host has an address on this virtual cable"),
+                (_, false) => Err("belongs to a container or virtual machine"),
+            }
+        }
+        (Some(Role::Card) | None, _) if link.serves_switch && !link.is_used => {
+            Err("sends for the ports of a switch")
+        }
+        (Some(Role::Card), _) => Ok("hardware"),
+        (None, _) if link.kind.is_empty() => Ok("hardware"),
+        (None, _) => Ok("of a kind that is not known"),
     }
-    if link.kind == "veth" || link.kind == "netkit" {
-        // A VRF is a table of routes, no device that anything passes: what belongs to it is as it was.
-        let kind = link.controller_kind.as_deref();
-        let is_by_itself = kind.is_some_and(|kind| kind == "vrf" || AGGREGATES.contains(&kind));
-        return match (link.controller, link.is_used) {
-            (Some(_), _) if !is_by_itself => Err("belongs to a container or virtual machine"),
-            (_, true) => Ok("the host has an address on this virtual cable"),
-            (_, false) => Err("belongs to a container or virtual machine"),
-        };
+}
+
+/// Whether it puts packets into other packets.
+pub fn wraps(link: &Link) -> bool {
+    role(&link.kind) == Some(Role::Tunnel) || link.session == Some(Session::Packets)
+}
+
+/// Why an edge may be none, and its bytes be counted twice; nothing for those that are as they should be. `tells_parents`:
+/// this kernel says on which bus a card is.
+pub fn doubt(link: &Link, tells_parents: bool) -> Option<String> {
+    judge(link).ok()?;
+    let Link { kind, .. } = link;
+    match role(kind) {
+        Some(Role::Session) => Some(
+            "a PPP device without a session of PPPoE or L2TP in the kernel: if it goes through a program that sends over \
+             another interface, its bytes are counted twice"
+                .to_owned(),
+        ),
+        None if !kind.is_empty() => Some(format!(
+            "a device of kind {kind}, which is not known: if it sends through another interface, its bytes are counted twice"
+        )),
+        None if tells_parents && link.parent.is_none() => Some(
+            "a device without a kind, and on no bus: if it sends through another interface, its bytes are counted twice"
+                .to_owned(),
+        ),
+        Some(_) | None => None,
     }
-    Ok("hardware")
 }
 
 #[cfg(test)]
@@ -197,6 +293,9 @@ mod tests {
             controller: None,
             controller_kind: None,
             lower: None,
+            session: None,
+            parent: None,
+            serves_switch: false,
             addresses: Vec::new(),
             is_used: false,
             tx_bytes: 0,
@@ -262,8 +361,61 @@ mod tests {
         let above = Link { index: 9, ..link("bond") };
         let tagged = Link { index: 10, lower: Some(9), ..link("vlan") };
         let cable = Link { index: 4, lower: Some(2), ..link("veth") };
-        let found = super::above(&[cable, tagged, above, port], &[2].into());
+        let found = super::above(&[cable, tagged, above, port.clone()], &[2].into());
         assert_eq!(found, [9, 10].into());
+
+        let port = Link { controller_kind: Some("openvswitch".to_owned()), ..port };
+        let switch = Link { index: 9, ..link("openvswitch") };
+        let own = Link { index: 11, ..link("openvswitch") };
+        assert_eq!(super::above(&[port, switch, own], &[2].into()), [9, 11].into());
+    }
+
+    #[test]
+    fn the_table_of_kinds_is_sorted_and_gives_each_a_reason() {
+        assert!(KINDS.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(KINDS.iter().all(|(kind, _, why)| !kind.is_empty() && !why.is_empty()));
+        let tunnels = KINDS.iter().filter(|(_, role, _)| *role == Role::Tunnel).count();
+        assert!(tunnels <= homeport_ebpf::settings::MAX_TUNNEL_KINDS);
+    }
+
+    #[test]
+    fn sessions_are_edges_only_on_a_line_of_their_own() {
+        let session = |kind, session| Link { session, ..link(kind) };
+        assert!(judge(&session("ppp", Some(Session::Ethernet))).is_err());
+        assert!(judge(&session("ppp", Some(Session::Packets))).is_err());
+        assert!(judge(&session("", Some(Session::Packets))).is_err(), "a pseudowire of L2TP has no kind");
+        let line = session("ppp", None);
+        assert!(judge(&line).is_ok());
+        assert!(doubt(&line, true).is_some());
+    }
+
+    #[test]
+    fn a_card_below_a_session_is_used_and_the_session_is_above_it() {
+        let card = Link { index: 2, ..link("veth") };
+        let over = Link { index: 3, lower: Some(2), session: Some(Session::Ethernet), ..link("ppp") };
+        let over = with_address("192.0.2.1", over);
+        assert_eq!(judge_all(vec![card.clone(), over.clone()]), [true, false]);
+        assert_eq!(super::above(&[card, over], &[2].into()), [3].into());
+    }
+
+    #[test]
+    fn ports_of_a_switch_are_edges_and_the_card_in_front_of_it_is_none() {
+        assert!(judge(&link("dsa")).is_ok());
+        let card = Link { serves_switch: true, ..link("") };
+        assert!(judge(&card).is_err());
+        assert!(judge(&Link { is_used: true, ..card }).is_ok(), "the host talks through it as well");
+    }
+
+    #[test]
+    fn what_is_not_known_is_an_edge_and_said_to_be_doubtful() {
+        let unknown = link("carrier-pigeon");
+        assert!(judge(&unknown).is_ok());
+        assert!(doubt(&unknown, false).is_some_and(|why| why.contains("carrier-pigeon")));
+        assert_eq!(doubt(&link(""), false), None, "older kernels do not tell on which bus a card is");
+        assert!(doubt(&link(""), true).is_some());
+        assert_eq!(doubt(&Link { parent: Some("0000:00:03.0".to_owned()), ..link("") }, true), None);
+        assert_eq!(doubt(&link("vxlan"), true), None, "no edge");
+        assert_eq!(doubt(&link("wwan"), true), None);
     }
 
     #[test]

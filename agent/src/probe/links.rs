@@ -11,7 +11,10 @@ use netlink_packet_route::{
 use rtnetlink::MulticastGroup;
 use tokio::sync::mpsc;
 
-use super::edge::{self, Link};
+use super::{
+    edge::{self, Link},
+    sessions,
+};
 use crate::reconcile::Queue;
 
 /// Longest buffer where the kernel does not say (IFLA_GSO_MAX_SIZE; what it says may be more).
@@ -82,6 +85,12 @@ impl Links {
         for link in &mut links {
             link.controller_kind = link.controller.and_then(|index| kinds.get(&index).cloned());
         }
+        sessions::mark(&mut links);
+        let conduits: Vec<u32> =
+            links.iter().filter(|link| link.kind == "dsa").filter_map(|link| link.lower).collect();
+        for link in &mut links {
+            link.serves_switch = conduits.contains(&link.index);
+        }
         edge::mark_used(&mut links);
         Ok(links)
     }
@@ -147,6 +156,9 @@ fn link(message: LinkMessage, addresses: &mut HashMap<u32, Vec<IpAddr>>) -> Link
         controller: None,
         controller_kind: None,
         lower: None,
+        session: None,
+        parent: None,
+        serves_switch: false,
         is_used: false,
         addresses: addresses.remove(&header.index).unwrap_or_default(),
         tx_bytes: 0,
@@ -159,6 +171,7 @@ fn link(message: LinkMessage, addresses: &mut HashMap<u32, Vec<IpAddr>>) -> Link
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::GsoMaxSize(bytes) => link.buffer = link.buffer.max(bytes),
             LinkAttribute::Link(index) => link.lower = (index != 0).then_some(index),
+            LinkAttribute::ParentDevName(name) => link.parent = Some(name),
             LinkAttribute::Controller(index) => link.controller = (index != 0).then_some(index),
             LinkAttribute::Stats64(stats) => {
                 link.tx_bytes = stats.tx_bytes;

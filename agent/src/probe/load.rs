@@ -37,7 +37,12 @@ pub(super) struct Maps<'a> {
 }
 
 /// Makes the maps, or opens those that are pinned, and loads the program that counts.
-pub(super) fn open(settings: &ProbeSettings, maps: &Maps<'_>) -> Result<(Ebpf, NamespaceBy), ProbeError> {
+///
+/// Returns also how namespaces of packets are told, and whether those of frames are.
+pub(super) fn open(
+    settings: &ProbeSettings,
+    maps: &Maps<'_>,
+) -> Result<(Ebpf, NamespaceBy, bool), ProbeError> {
     let offsets = match btf::kernel_offsets(Path::new("/sys/kernel/btf/vmlinux")) {
         Ok(offsets) => offsets,
         Err(error) => {
@@ -72,7 +77,7 @@ pub(super) fn open(settings: &ProbeSettings, maps: &Maps<'_>) -> Result<(Ebpf, N
                 .to_owned(),
         ));
     }
-    Ok((ebpf, namespaces))
+    Ok((ebpf, namespaces, offsets.sock_net != 0 && offsets.net_inum != 0))
 }
 
 /// Loads the object and the egress program; `None` when the kernel refuses the program because of a helper.
@@ -136,9 +141,9 @@ fn load_unchecked(
 
 /// Kinds of tunnel devices as the programs compare them: the first bytes as one number.
 fn tunnel_kinds() -> [u64; MAX_TUNNEL_KINDS] {
-    const _: () = assert!(edge::TUNNEL_KINDS.len() <= MAX_TUNNEL_KINDS);
     let mut numbers = [0; MAX_TUNNEL_KINDS];
-    for (number, kind) in numbers.iter_mut().zip(edge::TUNNEL_KINDS) {
+    let tunnels = edge::KINDS.iter().filter(|(_, role, _)| *role == edge::Role::Tunnel);
+    for (number, (kind, ..)) in numbers.iter_mut().zip(tunnels) {
         let mut bytes = [0; KIND_BYTES];
         for (to, from) in bytes.iter_mut().zip(kind.bytes()) {
             *to = from;

@@ -47,6 +47,7 @@ pub mod programs;
 mod qdisc;
 mod reclaim;
 mod rings;
+mod sessions;
 mod slots;
 pub mod support;
 mod sys;
@@ -67,7 +68,7 @@ use homeport_ebpf::{
     aside::{AsideKey, AsideValue, CLASS_FORWARDED, CLASSES},
     layout::{self, Field, TABLE_ENTRIES},
     loss::{LOSS_CAUSES, LossCell},
-    slot::{SlotCold, SlotHot, WAY_CABLE, WAY_DIRECT, WAY_TUNNEL},
+    slot::{SlotCold, SlotHot, WAY_DIRECT, WAYS},
 };
 
 pub(crate) use self::sys::unacknowledged_bytes;
@@ -171,6 +172,7 @@ pub struct Probe {
     cpus: usize,
     known_generation: u32,
     namespaces: NamespaceBy,
+    tells_frames: bool,
 }
 
 impl Probe {
@@ -248,7 +250,7 @@ impl Probe {
         let identity = directory.as_ref().map_or(Ok(Identity::UNPINNED), |path| pins::identity(path));
         let Identity { maps, first_generation } = identity.map_err(pinning)?;
         let program_maps = load::Maps { directory: directory.as_deref(), first_generation };
-        let (mut ebpf, namespaces) = load::open(settings, &program_maps)?;
+        let (mut ebpf, namespaces, tells_frames) = load::open(settings, &program_maps)?;
         let cpus =
             aya::util::nr_cpus().map_err(|(_, error)| ProbeError::Map { map: "per-CPU maps", error })?;
         let live = LiveSettings::new(map_fd(&ebpf, "LIVE")?)
@@ -333,6 +335,7 @@ impl Probe {
             cpus,
             known_generation,
             namespaces,
+            tells_frames,
         })
     }
 
@@ -590,6 +593,11 @@ impl Probe {
         })
     }
 
+    /// Whether the interface programs can tell frames of sockets in other network namespaces from those of our own.
+    pub const fn tells_frames(&self) -> bool {
+        self.tells_frames
+    }
+
     /// Sockets of other network namespaces send: from here on frames at the edge are asked whose they are.
     pub fn there_are_others(&self) {
         self.live.there_are_others();
@@ -664,7 +672,7 @@ const fn aside_name(idx: u32) -> &'static str {
 /// Makes the entries that take what finds no room, before the map is written to.
 fn make_rests(map: BorrowedFd<'_>) -> io::Result<()> {
     for class in CLASSES {
-        for way in [WAY_DIRECT, WAY_TUNNEL, WAY_CABLE] {
+        for way in WAYS {
             sys::insert_new(map, &AsideKey::rest(class, way), &AsideValue::default())?;
         }
     }

@@ -54,11 +54,7 @@ pub static TERMS: [Term; 6] = [
         definition: "frames of packet sockets (AF_PACKET), whatever is in them",
         of: |seen| seen.packet,
     },
-    Term {
-        name: "tunnel",
-        definition: "outer frames of tunnels made on this host that carry a local socket's packet",
-        of: |seen| seen.tunnel,
-    },
+    Term { name: "tunnel", definition: "outer frames of tunnels made on this host", of: |seen| seen.tunnel },
     Term {
         name: "time_wait",
         definition: "acknowledgements of TCP connections in TIME-WAIT, which have no full socket any more",

@@ -49,7 +49,7 @@ pub struct Extra {
     /// `coverage`.
     pub kind: &'static str,
     /// `bypass`, `missing`, `discarded`, `unsent`, `unattributed`, `detached`, `unpinned`, `interface-appeared`,
-    /// `interface-renamed`, `unwitnessed`, `contradicted` or `undelivered`.
+    /// `interface-renamed`, `interface-doubtful`, `unwitnessed`, `contradicted` or `undelivered`.
     pub subject: &'static str,
     /// `open`, `update` or `close`.
     pub transition: &'static str,
@@ -218,6 +218,9 @@ fn title(subject: &Subject) -> String {
             format!("The program {program} at {place} would not outlive the agent any more")
         }
         Subject::Appeared { .. } => format!("The interface {place} came into being"),
+        Subject::Doubtful { .. } => {
+            format!("Bytes that leave through the interface {place} may be counted twice")
+        }
         Subject::Unwitnessed { .. } => format!("The witness {place} does not sign the ledger"),
         Subject::Contradicted { .. } => {
             format!("The witness {place} has seen another ledger than the one that is here")
@@ -237,9 +240,13 @@ pub fn line(transition: &Transition) -> String {
         Transition::Update(_, reason) => format!("updated ({reason})"),
         Transition::Close(_, reason) => format!("closed ({reason})"),
     };
-    let is_of_witness = matches!(episode.subject, Subject::Unwitnessed { .. } | Subject::Contradicted { .. });
+    // What is wrong is said in words, and no bytes are missing.
+    let has_words = matches!(
+        episode.subject,
+        Subject::Unwitnessed { .. } | Subject::Contradicted { .. } | Subject::Doubtful { .. }
+    );
     let how_much = match &episode.gap {
-        Some(Gap { failure: Some(failure), .. }) if is_of_witness => human::harmless(failure).to_string(),
+        Some(Gap { failure: Some(failure), .. }) if has_words => human::harmless(failure).to_string(),
         None if matches!(episode.subject, Subject::Discarded | Subject::Unsent | Subject::Unattributed) => {
             format!("{} bytes", episode.unseen.bytes.unsigned_abs())
         }

@@ -3,18 +3,21 @@
 //!
 //! Such an agent sees the whole machine, so destinations are compared, and the card, but not all that is in its table.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use homeport_tests::{
     actor::{Sent, binary},
     agent::{Agent, eventually},
     flows::{Flow, Flows},
-    lab::{Family::V4, Host, Lab, Nic},
+    lab::{Family::V4, Host, Lab, Nic, STACKED_NEIGHBOUR},
     settings::Settings,
 };
 
-use crate::sink_at;
+use crate::{sink_at, tunnel};
 
 /// Two sweeps, and a slow machine.
 const SWEEPS: Duration = Duration::from_secs(10);
@@ -121,6 +124,111 @@ fn a_container_on_macvlan_is_named_and_counted_once() {
         let lab = Lab::new()?;
         lab.add_stacked_guest("macvlan mode bridge")?;
         let agent = Agent::start(&lab, &all())?;
+        let seen = to_denied(&lab, Host::Guest)?;
+        check_counted_once(&agent, seen)
+    })());
+}
+
+/// The agent has seen something of a container, and then looked at the edge a few times: from now on it tells frames of
+/// containers from the host's own, and knows what passes the edge now.
+fn watched(lab: &Lab) -> Result<()> {
+    lab.send(Host::Guest, &format!("udp-send --to {} --size 100 --count 10", sink_at(Host::Approved, V4)))?;
+    std::thread::sleep(Duration::from_secs(8));
+    Ok(())
+}
+
+/// What a container sent to `inner` is told with its sender, and what the card sent is counted once, as `outer` to `at`.
+fn check_wrapped(
+    agent: &Agent,
+    (inner, sent): (IpAddr, Sent),
+    (outer, at): (&str, IpAddr),
+    sent_by_card: impl Fn() -> Result<Nic>,
+) -> Result<()> {
+    eventually(SWEEPS, || {
+        let flows = agent.flows()?;
+        let there: Vec<&Flow> = flows.flows.iter().filter(|flow| flow.remote == inner).collect();
+        let [flow] = there[..] else { anyhow::bail!("one flow inside expected: {there:#?}") };
+        ensure!(flow.owner.pid == Some(sent.pid) && flow.sensor == "tunnel", "{flow:#?}");
+        ensure!(flow.payload_bytes == sent.bytes, "{} bytes sent: {flow:#?}", sent.bytes);
+        let outside: Vec<&Flow> = flows.flows.iter().filter(|flow| flow.remote == at).collect();
+        ensure!(
+            outside.iter().all(|flow| flow.owner.label == outer && flow.sensor == "interface"),
+            "{outside:#?}"
+        );
+        let counted: u64 = outside.iter().map(|flow| flow.wire_bytes).sum();
+        let nic = sent_by_card()?;
+        ensure!(counted == nic.layer3_bytes(), "the card sent {nic:?}: {outside:#?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_a_container_sends_into_a_tunnel_of_the_host_is_counted_once() {
+    play(two_containers(&all()).and_then(|(lab, agent)| {
+        tunnel::build(&lab)?;
+        lab.shell(Host::Storage, "ip route add 10.99.5.0/24 via 10.99.0.2")?;
+        watched(&lab)?;
+        let before = lab.nic()?;
+        // Beyond the other end: its own address is one of this machine, as all of the lab is.
+        let at: SocketAddr = tunnel::BEYOND.parse()?;
+        let inner = at.ip();
+        let sent = lab.send(Host::Guest, &format!("udp-send --to {at} --size 1000 --count 100"))?;
+        let foreign = Host::Foreign.address(V4);
+        check_wrapped(&agent, (inner, sent), ("kernel:udp-tunnel", foreign), || Ok(lab.nic()?.since(before)))
+    }));
+}
+
+#[test]
+fn what_a_container_sends_to_an_address_that_the_host_translates_is_counted_once() {
+    play(two_containers(&all()).and_then(|(lab, agent)| {
+        let (service, denied) = ("10.96.0.1", Host::Denied.address(V4));
+        let rules = format!(
+            "nft add table ip nat
+             nft 'add chain ip nat in {{ type nat hook prerouting priority -100; }}'
+             nft add rule ip nat in ip daddr {service} dnat to {denied}"
+        );
+        lab.shell(Host::Storage, &rules)?;
+        watched(&lab)?;
+        let before = lab.nic()?;
+        let _sink = lab.listener(Host::Denied, "udp-sink", sink_at(Host::Denied, V4), "")?;
+        let at: SocketAddr = format!("{service}:9000").parse()?;
+        let sent = lab.send(Host::Guest, &format!("udp-send --to {at} --size 1000 --count 100"))?;
+        check_wrapped(&agent, (at.ip(), sent), ("forwarded", denied), || Ok(lab.nic()?.since(before)))?;
+        let episodes = agent.records()?.episodes_in("CN");
+        ensure!(episodes.len() == 1, "it is a violation, wherever it was sent to: {episodes:#?}");
+        Ok(())
+    }));
+}
+
+#[test]
+fn what_containers_on_one_card_send_each_other_has_not_left() {
+    play((|| {
+        let lab = Lab::new()?;
+        lab.add_stacked_guest("macvlan mode bridge")?;
+        lab.add_stacked_neighbour("macvlan mode bridge")?;
+        let agent = Agent::start(&lab, &all())?;
+        // Frames are told apart from the second look on after something of a container was seen.
+        let seen = to_denied(&lab, Host::Guest)?;
+        check_counted_once(&agent, seen)?;
+        watched(&lab)?;
+        let at: SocketAddr = format!("{STACKED_NEIGHBOUR}:9000").parse()?;
+        check_stays(&lab, &agent, (Host::Guest, Host::Neighbour), at)
+    })());
+}
+
+#[test]
+fn an_address_of_a_neighbour_that_is_abroad_as_well_hides_nothing() {
+    play((|| {
+        let lab = Lab::new()?;
+        lab.add_stacked_guest("macvlan mode bridge")?;
+        lab.add_stacked_neighbour("macvlan mode bridge")?;
+        let agent = Agent::start(&lab, &all())?;
+        watched(&lab)?;
+        // A process is in a namespace with this address; and yet it is not what the guest's card reaches.
+        let denied = Host::Denied.address(V4);
+        lab.shell(Host::Neighbour, &format!("ip address add {denied}/32 dev lo"))?;
+        let at: SocketAddr = "127.0.0.1:9000".parse()?;
+        let _there = lab.listener(Host::Neighbour, "udp-sink", at, "")?;
         let seen = to_denied(&lab, Host::Guest)?;
         check_counted_once(&agent, seen)
     })());

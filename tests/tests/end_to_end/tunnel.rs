@@ -1,5 +1,7 @@
 //! Tunnels made on this host: what leaves it is the outer packet, and that is counted; the inner one is told.
 
+use std::{net::SocketAddr, time::Duration};
+
 use anyhow::{Context as _, Result, ensure};
 use homeport_tests::{
     lab::{Family, Host, Lab},
@@ -7,10 +9,12 @@ use homeport_tests::{
     settings::Settings,
 };
 
+/// Somewhere behind the far end, where nobody answers.
+pub(crate) const BEYOND: &str = "10.99.5.5:9000";
 /// The far end inside the tunnel.
 const INNER: &str = "10.99.0.2";
 
-fn build(lab: &Lab) -> Result<()> {
+pub(crate) fn build(lab: &Lab) -> Result<()> {
     let ends = [(Host::Storage, Host::Foreign, "10.99.0.1"), (Host::Foreign, Host::Storage, INNER)];
     for (host, peer, address) in ends {
         lab.shell(
@@ -54,6 +58,33 @@ fn the_outside_of_a_tunnel_is_counted_once_and_the_inside_is_told() {
         ensure!(outer.payload_bytes > 250_000, "both directions of use: {outer:#?}");
         let edge = flows.interfaces.first().context("an interface")?;
         ensure!(edge.tunnel.bytes > outer.payload_bytes, "{edge:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_tunnel_behind_a_bridge_of_the_host_is_counted_once() {
+    scene(&Settings::default(), |scene| {
+        build(&scene.lab)?;
+        let bridge = "ip link add br1 address 02:00:00:00:99:11 type bridge
+             echo 1 >/proc/sys/net/ipv6/conf/br1/disable_ipv6
+             ip address flush dev tunnel0; ip link set tunnel0 master br1
+             ip link set br1 up; ip address add 10.99.0.1/24 dev br1
+             ip route add 10.99.5.0/24 via 10.99.0.2";
+        scene.lab.shell(Host::Storage, bridge)?;
+        // The agent has looked at the edge twice.
+        std::thread::sleep(Duration::from_secs(3));
+        let at: SocketAddr = BEYOND.parse()?;
+        let words = format!("udp-send --to {at} --size 1000 --count 100");
+        let sent = scene.lab.send(Host::Storage, &words)?;
+        let flows = scene.accounted()?;
+        let inner = flows.check_sender(at.ip(), "udp", sent, 0)?;
+        ensure!(inner.sensor == "tunnel", "{inner:#?}");
+        let gateway = Host::Foreign.address(Family::V4);
+        ensure!(
+            flows.with_data_to(gateway).all(|flow| flow.owner.label == "kernel:udp-tunnel"),
+            "{flows:#?}"
+        );
         Ok(())
     });
 }

@@ -117,6 +117,7 @@ paths! {
         stacked_vrf, "VRF", Process, "local", stacked::through(&stacked::VRF);
         stacked_vrf_queued, "VRF with a queue", Process, "local", stacked::through(&stacked::VRF_QUEUED);
         stacked_macsec, "MACsec", Process, "local", stacked::through(&stacked::MACSEC);
+        stacked_pppoe, "PPP over Ethernet", Process, "local", stacked::session();
     }
     "Packet sockets": {
         packet_raw, "AF_PACKET, whole frames", PacketSocket, "unknown", packet::counted("");
@@ -144,6 +145,9 @@ paths! {
         tunnel_vxlan6, "VXLAN over IPv6", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::VXLAN6);
         tunnel_gre, "GRE", Kernel("gre"), "unknown", tunnel::through(&tunnel::GRE);
         tunnel_gretap, "GRE with Ethernet", Kernel("gre"), "unknown", tunnel::through(&tunnel::GRETAP);
+        tunnel_ip6gretap, "the same over IPv6", Kernel("gre"), "unknown", tunnel::through(&tunnel::IP6GRETAP);
+        tunnel_l2tp, "L2TPv3 in UDP", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::L2TP);
+        tunnel_l2tp_ip, "L2TPv3 in IP", Kernel("l2tp"), "unknown", tunnel::through(&tunnel::L2TP_IP);
         tunnel_fou, "IPIP in UDP (FOU)", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::FOU);
         tunnel_gue, "IPIP in UDP (GUE)", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::GUE);
         tunnel_ip6gre, "GRE over IPv6", Kernel("gre"), "unknown", tunnel::through(&tunnel::IP6GRE);
@@ -153,6 +157,7 @@ paths! {
         tunnel_wireguard, "WireGuard", Kernel("udp-tunnel"), "unknown", tunnel::through(&tunnel::WIREGUARD);
         tunnel_process, "VPN of a process (tun)", Process, "local", tunnel::of_a_process();
         tunnel_ipsec, "IPsec (ESP)", Process, "local", tunnel::encrypted();
+        tunnel_ipsec_device, "IPsec with a device", Process, "local", tunnel::encrypted_by_device();
         tunnel_ipsec_udp, "IPsec (ESP in UDP)", Process, "local", tunnel::encrypted_in_datagrams();
     }
     "Servers inside the kernel": {

@@ -181,7 +181,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
         }
         let kind = kernel::device_kind(skb);
         if kind != KIND_VRF {
-            asides::add(CLASS_CONTROL, place(skb, sk), kernel::way(kind), packet);
+            asides::add(CLASS_CONTROL, place(skb, sk), kernel::way(kind, sk), packet);
         }
         return;
     }
@@ -234,7 +234,7 @@ fn count_elsewhere(skb: *mut __sk_buff, sk: *mut bpf_sock, known: *mut SocketSta
     if kind == KIND_VRF {
         return;
     }
-    let way = kernel::way(kind);
+    let way = kernel::way(kind, sk);
     let Ok(Some(slot_idx)) = FREE.pop() else {
         tell::lose(LOSS_SLOTS, packet.wire_bytes);
         asides::add(CLASS_OVERFLOW, place(skb, sk), way, packet);

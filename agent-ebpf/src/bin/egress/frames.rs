@@ -10,7 +10,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_sk_fullsock, bpf_skb_pull_data},
 };
 use homeport_ebpf::{
-    aside::{CLASS_FORWARDED, CLASS_KERNEL, CLASS_PACKET, CLASS_TIME_WAIT, CLASS_TUNNEL},
+    aside::{CLASS_FORWARDED, CLASS_KERNEL, CLASS_PACKET, CLASS_TIME_WAIT, CLASS_TUNNEL, is_outside},
     loss::{LOSS_INTERFACE, LOSS_UNPARSED},
     slot::{WAY_DIRECT, slot_of},
 };
@@ -31,7 +31,13 @@ const ETH_P_IPV6: u16 = 0x86dd;
 const ETH_P_8021Q: u16 = 0x8100;
 const ETH_P_8021AD: u16 = 0x88a8;
 const ETH_P_MACSEC: u16 = 0x88e5;
+const ETH_P_PPP_SES: u16 = 0x8864;
+/// What PPP calls the two.
+const PPP_IP: u16 = 0x0021;
+const PPP_IPV6: u16 = 0x0057;
 const VLAN_TAG: usize = 4;
+/// Header of PPP over Ethernet, and the protocol of PPP behind it.
+const PPP_SESSION: usize = 8;
 const SCTP_HEADER: usize = 12;
 /// Link header, one VLAN tag, IPv6 header, TCP header.
 const HEADERS: u32 = 14 + 4 + 40 + 20;
@@ -87,6 +93,7 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
         tag @ (ETH_P_8021Q | ETH_P_8021AD) if l3_at == ETHERNET_HEADER && family != AF_PACKET => {
             below_tag(skb, tag)
         }
+        ETH_P_PPP_SES if l3_at == ETHERNET_HEADER && family != AF_PACKET => below_session(skb),
         ETH_P_MACSEC if has_local_socket || is_from_nowhere => {
             (ETH_P_MACSEC, l3_at, macsec_bytes(skb, l3_at))
         }
@@ -100,9 +107,13 @@ fn count(skb: *mut __sk_buff, l3_at: usize) {
         (&mut cell.socket, CLASS_NONE)
     } else if !is_ip {
         (&mut cell.non_ip, CLASS_NONE)
-    } else if is_from_nowhere {
-        // It came from nowhere: the kernel itself made it.
-        (&mut cell.socket, CLASS_KERNEL)
+    } else if is_from_nowhere && added != PPP_SESSION {
+        // It came from nowhere: the kernel itself made it. A PPP device forgets where a packet came from: without a socket
+        // it was routed there.
+        match packet::outer_protocol(skb, l3_at) {
+            Some((outer, _)) if is_outside(outer) => (&mut cell.tunnel, CLASS_KERNEL),
+            Some(_) | None => (&mut cell.socket, CLASS_KERNEL),
+        }
     } else if sk.is_null() || !has_local_socket || is_of_another_namespace(sk) {
         (&mut cell.forwarded, CLASS_FORWARDED)
     } else if family == AF_INET6 && state == BPF_TCP_NEW_SYN_RECV && !sees_answers6() {
@@ -177,6 +188,17 @@ fn below_tag(skb: *mut __sk_buff, tag: u16) -> (u16, usize, usize) {
     match packet::ether_type(skb, ETHERNET_HEADER + VLAN_TAG) {
         Some(protocol @ (ETH_P_IP | ETH_P_IPV6)) => (protocol, ETHERNET_HEADER + VLAN_TAG, VLAN_TAG),
         Some(_) | None => (tag, ETHERNET_HEADER, 0),
+    }
+}
+
+/// Protocol inside a session of PPP over Ethernet, where the network header begins, and the bytes of the session's. What
+/// keeps a session up is not IP.
+#[inline(always)]
+fn below_session(skb: *mut __sk_buff) -> (u16, usize, usize) {
+    match packet::ether_type(skb, ETHERNET_HEADER + PPP_SESSION) {
+        Some(PPP_IP) => (ETH_P_IP, ETHERNET_HEADER + PPP_SESSION, PPP_SESSION),
+        Some(PPP_IPV6) => (ETH_P_IPV6, ETHERNET_HEADER + PPP_SESSION, PPP_SESSION),
+        Some(_) | None => (ETH_P_PPP_SES, ETHERNET_HEADER, 0),
     }
 }
 

@@ -8,12 +8,13 @@ use aya_ebpf::{
     helpers::generated::{
         bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
         bpf_get_current_uid_gid, bpf_jiffies64, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
+        bpf_sk_fullsock,
     },
     programs::SockAddrContext,
 };
 use homeport_ebpf::{
     settings::KIND_BYTES,
-    slot::{Stamp, WAY_CABLE, WAY_DIRECT, WAY_TUNNEL},
+    slot::{Stamp, WAY_CABLE, WAY_CABLE_RAW, WAY_DIRECT, WAY_SHARED, WAY_TUNNEL},
 };
 
 use crate::maps::{self, offset};
@@ -154,7 +155,10 @@ pub(crate) fn ignores_route(sk: *mut bpf_sock, is_ipv6: bool) -> bool {
         return false;
     }
     let own: u64 = peek(address, offset!(inet_pinet6));
-    own != 0 && peek::<u8>(own, offset!(inet6_discovery)) >= PROBE
+    // Before 6.8 a field of bits beside others.
+    let (below, width) = (offset!(inet6_discovery_bits) & 7, offset!(inet6_discovery_bits) >> 8 & 15);
+    let asked = u32::from(peek::<u8>(own, offset!(inet6_discovery))) >> below & ((1 << width) - 1);
+    own != 0 && asked >= u32::from(PROBE)
 }
 
 /// A VRF is a table of routes. Its device sends what the host says to itself by that table; whatever leaves goes through
@@ -167,11 +171,18 @@ pub(crate) fn device_kind(skb: *mut __sk_buff) -> u64 {
     if offset!(skb_dev) == 0 || offset!(device_link_ops) == 0 {
         return 0;
     }
-    let operations: u64 = peek(device(skb), offset!(device_link_ops));
-    if operations == 0 {
-        return 0;
-    }
-    let text: u64 = peek(operations, offset!(link_ops_kind));
+    let device = device(skb);
+    let operations: u64 = peek(device, offset!(device_link_ops));
+    let text: u64 = if operations != 0 {
+        peek(operations, offset!(link_ops_kind))
+    } else {
+        // A pseudowire of L2TP has no kind, but a type of device by that name.
+        let of_device: u64 = if offset!(device_type) == 0 { 0 } else { peek(device, offset!(device_type)) };
+        if of_device == 0 {
+            return 0;
+        }
+        peek(of_device, 0)
+    };
     // The helper ends what it copies with a zero byte of its own.
     let mut kind = MaybeUninit::<[u64; 2]>::uninit();
     let first = kind.as_mut_ptr().cast::<u64>();
@@ -187,19 +198,33 @@ pub(crate) fn device_kind(skb: *mut __sk_buff) -> u64 {
     }
 }
 
-/// What a device of this kind does with a packet (`WAY_*`).
+/// What a device of this kind does with a packet of this socket (`WAY_*`).
 #[inline(always)]
-pub(crate) fn way(kind: u64) -> u8 {
+pub(crate) fn way(kind: u64, sk: *mut bpf_sock) -> u8 {
     match kind {
+        VETH | NETKIT if is_raw(sk) => WAY_CABLE_RAW,
         VETH | NETKIT => WAY_CABLE,
+        MACVLAN | IPVLAN if !is_raw(sk) => WAY_SHARED,
         _ if maps::is_tunnel_kind(kind) => WAY_TUNNEL,
         _ => WAY_DIRECT,
     }
 }
 
+/// Whose frames the interface programs do not tell from those of the kernel's own, see `is_of_another_namespace` there.
+#[inline(always)]
+fn is_raw(sk: *mut bpf_sock) -> bool {
+    const SOCK_RAW: u32 = 3;
+    // SAFETY: callers check for null; the result is checked below.
+    let full = unsafe { bpf_sk_fullsock(sk) };
+    // SAFETY: checked for null.
+    full.is_null() || unsafe { (*full).type_ } == SOCK_RAW
+}
+
 /// Kinds of devices as they are compared: their first bytes as one number.
 const VETH: u64 = u64::from_ne_bytes(*b"veth\0\0\0\0");
 const NETKIT: u64 = u64::from_ne_bytes(*b"netkit\0\0");
+const MACVLAN: u64 = u64::from_ne_bytes(*b"macvlan\0");
+const IPVLAN: u64 = u64::from_ne_bytes(*b"ipvlan\0\0");
 
 /// Start of the thread group that `task` belongs to, in nanoseconds since boot.
 #[inline(always)]

@@ -9,6 +9,7 @@ mod fan;
 mod frame;
 mod impossible;
 mod ledger;
+mod ppp;
 mod raw;
 mod scan;
 mod stream;
@@ -65,6 +66,8 @@ enum Actor {
     TapSend(tap::Send),
     /// Be a VPN behind a tun device
     Vpn(tap::Vpn),
+    /// Be one end of a session of PPP over Ethernet
+    PppSession(ppp::Session),
     /// Knock at ports, send nothing
     Scan(scan::Scan),
     /// Write to a ledger, and say what it took
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Actor::XdpSend(send) => xdp::send(&send),
         Actor::TapSend(send) => tap::send(&send),
         Actor::Vpn(vpn) => tap::vpn(&vpn),
+        Actor::PppSession(session) => ppp::session(&session),
         Actor::Scan(scan) => scan::scan(&scan),
         Actor::LedgerWrite(write) => ledger::write(&write),
         Actor::LedgerDeliver(deliver) => ledger::deliver(&deliver),

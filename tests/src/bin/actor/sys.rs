@@ -134,6 +134,69 @@ pub(crate) fn connect_vsock(socket: impl AsFd, cid: u32, port: u32) -> io::Resul
     })
 }
 
+/// Address of a session of PPP over Ethernet, as in `linux/if_pppox.h`.
+#[repr(C, packed)]
+struct SessionAddress {
+    family: u16,
+    /// Zero: over Ethernet.
+    protocol: u32,
+    /// In network order.
+    session: u16,
+    neighbour: [u8; 6],
+    interface: [u8; 16],
+}
+
+/// Makes the socket one end of a session.
+pub(crate) fn connect_session(
+    socket: impl AsFd,
+    session: u16,
+    neighbour: [u8; 6],
+    name: &str,
+) -> io::Result<()> {
+    let mut interface = [0; 16];
+    for (to, from) in interface.iter_mut().zip(name.bytes().take(15)) {
+        *to = from;
+    }
+    let family = libc::AF_PPPOX as u16;
+    let address = SessionAddress { family, protocol: 0, session: session.to_be(), neighbour, interface };
+    // SAFETY: pointer and length are those of `address`.
+    checked(unsafe {
+        libc::connect(
+            socket.as_fd().as_raw_fd(),
+            (&raw const address).cast(),
+            size_of_val(&address) as libc::socklen_t,
+        )
+    })
+}
+
+/// The channel of a session, for `/dev/ppp` (PPPIOCGCHAN).
+pub(crate) fn ppp_channel_of(socket: impl AsFd) -> io::Result<i32> {
+    number_ioctl(socket, 0x8004_7437, 0)
+}
+
+/// Makes an open `/dev/ppp` that channel (PPPIOCATTCHAN).
+pub(crate) fn attach_channel(ppp: impl AsFd, channel: i32) -> io::Result<()> {
+    number_ioctl(ppp, 0x4004_7438, channel).map(drop)
+}
+
+/// Makes an open `/dev/ppp` a new device, and returns its number (PPPIOCNEWUNIT).
+pub(crate) fn new_ppp_unit(ppp: impl AsFd) -> io::Result<i32> {
+    number_ioctl(ppp, 0xc004_743e, -1)
+}
+
+/// The device sends through the channel (PPPIOCCONNECT).
+pub(crate) fn connect_channel(ppp: impl AsFd, unit: i32) -> io::Result<()> {
+    number_ioctl(ppp, 0x4004_743a, unit).map(drop)
+}
+
+/// A call that reads or writes one number.
+fn number_ioctl(file: impl AsFd, request: libc::c_ulong, number: i32) -> io::Result<i32> {
+    let mut number = number;
+    // SAFETY: every caller names a request whose argument is a pointer to an `int`.
+    checked(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), request, &raw mut number) })?;
+    Ok(number)
+}
+
 fn bind<T>(socket: BorrowedFd<'_>, address: &T) -> io::Result<()> {
     // SAFETY: pointer and length are those of `address`.
     checked(unsafe {

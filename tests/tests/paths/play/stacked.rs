@@ -1,7 +1,8 @@
 //! Devices on top of cards: what passes several is counted once, at the lowest.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use homeport_tests::{
+    actor::Impossible,
     lab::{Family, Host, Lab, Nic},
     settings::Settings,
 };
@@ -150,5 +151,37 @@ pub(crate) fn through(stack: &Stack) -> Result<Played> {
         let sent = stage.lab.send(Host::Storage, &format!("{words} --to {at} {}", stack.options))?;
         parts.push(Part::new(at.ip(), protocol, sent));
     }
+    Ok(Played { stage, parts, bypass: Nic::default(), _keep: keep })
+}
+
+/// PPP over Ethernet: the destination is inside, and the card counts the session's header.
+pub(crate) fn session() -> Result<Played> {
+    let mut lab = Lab::new()?;
+    lab.shell(Host::Storage, "modprobe -q pppoe || true")?;
+    let mut sessions = Vec::new();
+    for (host, card, neighbour) in
+        [(Host::Router, "storage", lab.card_mac()), (Host::Storage, "eth0", lab.gateway_mac())]
+    {
+        let words = format!("ppp-session --interface {card} --neighbour {neighbour}");
+        let mut session = lab.actor(host, &words)?;
+        let line = session.line()?;
+        if let Some(reason) = line["impossible"].as_str() {
+            bail!(Impossible(reason.to_owned()));
+        }
+        sessions.push((session, format!("ppp{}", line["unit"])));
+    }
+    lab.move_to_session(&sessions[1].1, &sessions[0].1, 8)?;
+    let stage = Stage::own(lab)?;
+    let (mut parts, mut keep) = (Vec::new(), Vec::new());
+    for (family, protocol, words) in [
+        (Family::V4, "tcp", "tcp-push --bytes 300000"),
+        (Family::V6, "udp", "udp-send --size 4000 --count 50"),
+    ] {
+        let at = sink_at(family);
+        keep.push(stage.lab.listener(Host::Foreign, &format!("{protocol}-sink"), at, "")?);
+        let sent = stage.lab.send(Host::Storage, &format!("{words} --to {at}"))?;
+        parts.push(Part::new(at.ip(), protocol, sent));
+    }
+    keep.extend(sessions.into_iter().map(|(session, _)| session));
     Ok(Played { stage, parts, bypass: Nic::default(), _keep: keep })
 }

@@ -59,6 +59,29 @@ pub(crate) const GRETAP: Tunnel = Tunnel {
     protocol: "gre",
     ..VXLAN
 };
+/// The same over IPv6.
+pub(crate) const IP6GRETAP: Tunnel = Tunnel {
+    make: "ip link add inner0 mtu 1380 type ip6gretap local $LOCAL6 remote $REMOTE6",
+    outer: Family::V6,
+    ..GRETAP
+};
+/// A pseudowire: a device without a kind.
+pub(crate) const L2TP: Tunnel = Tunnel {
+    make: "modprobe -q l2tp_eth || true
+        ip l2tp add tunnel tunnel_id $SIDE peer_tunnel_id $((3 - SIDE)) encap udp local $LOCAL remote $REMOTE \
+            udp_sport 1701 udp_dport 1701
+        ip l2tp add session name inner0 tunnel_id $SIDE session_id $SIDE peer_session_id $((3 - SIDE))
+        ip link set inner0 mtu 1400",
+    ..VXLAN
+};
+pub(crate) const L2TP_IP: Tunnel = Tunnel {
+    make: "modprobe -q l2tp_eth || true; modprobe -q l2tp_ip || true
+        ip l2tp add tunnel tunnel_id $SIDE peer_tunnel_id $((3 - SIDE)) encap ip local $LOCAL remote $REMOTE
+        ip l2tp add session name inner0 tunnel_id $SIDE session_id $SIDE peer_session_id $((3 - SIDE))
+        ip link set inner0 mtu 1400",
+    protocol: "ip-115",
+    ..VXLAN
+};
 pub(crate) const FOU: Tunnel = Tunnel {
     make: "modprobe -q fou || true; ip fou add port 5555 ipproto 4
         ip link add inner0 mtu 1400 type ipip local $LOCAL remote $REMOTE ttl 64 \
@@ -157,6 +180,36 @@ fn encrypt(encapsulation: &str, send: &str) -> Result<Played> {
     let protocol = if encapsulation.is_empty() { "esp" } else { "udp" };
     let part =
         Part { payload: Payload::AtLeast, ..Part::new(Host::Foreign.address(Family::V4), protocol, sent) };
+    Ok(Played { stage, parts: vec![part], bypass: Nic::default(), _keep: vec![sink] })
+}
+
+/// IPsec with a device: the socket ledger sees the packet twice, before and after, and the first is inside of the second.
+pub(crate) fn encrypted_by_device() -> Result<Played> {
+    const STATE: &str =
+        "mode tunnel aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128 if_id 7";
+    let lab = Lab::new()?;
+    for (side, here, there) in [(1, Host::Storage, Host::Foreign), (2, Host::Foreign, Host::Storage)] {
+        let (local, remote) = (here.address(Family::V4), there.address(Family::V4));
+        let peer = 3 - side;
+        let setup = format!(
+            "modprobe -q xfrm_interface || true
+             ip link add inner0 type xfrm dev eth0 if_id 7
+             ip xfrm state add src {local} dst {remote} proto esp spi 0x10{side} {STATE}
+             ip xfrm state add src {remote} dst {local} proto esp spi 0x10{peer} {STATE}
+             ip xfrm policy add dir out if_id 7 tmpl src {local} dst {remote} proto esp mode tunnel
+             ip xfrm policy add dir in if_id 7 tmpl src {remote} dst {local} proto esp mode tunnel
+             ip link set inner0 mtu 1400 up; ip address add 10.99.0.{side}/24 dev inner0"
+        );
+        possible(lab.shell(here, &setup))?;
+    }
+    let stage = Stage::own(lab)?;
+    let remote: IpAddr = INSIDE[0].1.parse()?;
+    let at = SocketAddr::new(remote, SINK_PORT);
+    let sink = stage.lab.listener(Host::Foreign, "tcp-sink", at, "")?;
+    let sent = stage.lab.send(Host::Storage, &format!("tcp-push --bytes 500000 --to {at}"))?;
+    let inside = vec![Inside { remote, protocol: "tcp", sent }];
+    let outer = Part::new(Host::Foreign.address(Family::V4), "esp", sent);
+    let part = Part { payload: Payload::AtLeast, inside, ..outer };
     Ok(Played { stage, parts: vec![part], bypass: Nic::default(), _keep: vec![sink] })
 }
 
