@@ -3,7 +3,7 @@
 //! | who | when | what is left |
 //! |---|---|---|
 //! | the loop | it has attached and looked into all network namespaces | everything but `CAP_SYS_ADMIN`: programs are attached anew, and owners looked up, for as long as it runs |
-//! | the threads of page, sinks and records, which read what strangers send or write what others read | they start | reading and writing files; no system call that loads, traces, starts, mounts or enters anything |
+//! | the threads of page, sinks, witnesses and records, which read what strangers send or write what others read | they start | reading and writing files; no system call that loads, traces, starts, mounts or enters anything |
 //!
 //! Linux keeps capabilities and filters per thread. All of them share one memory: whoever takes a thread over
 //! completely can wait for another one. What this ends is every shorter way: a path that is opened with rights that

@@ -44,6 +44,11 @@ pub(crate) const PACKAGE: [(&str, &str); 3] = [
     ("rpm", "rpmbuild"),            // the other format
 ];
 
+/// For `cargo xtask package --static`.
+pub(crate) const STATIC: [(&str, &str); 1] = [
+    ("musl-tools", "musl-gcc"), // C parts of crates
+];
+
 /// For `cargo xtask package --test`.
 pub(crate) const PACKAGE_TRIAL: [(&str, &str); 1] = [
     ("debootstrap", "debootstrap"), // a bare system to install it on

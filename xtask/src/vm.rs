@@ -16,10 +16,10 @@
 
 mod archive;
 mod binaries;
-mod emulator;
+pub(crate) mod emulator;
 mod guest;
-mod initramfs;
-mod kernels;
+pub(crate) mod initramfs;
+pub(crate) mod kernels;
 pub(crate) mod short;
 
 use std::{
@@ -140,7 +140,7 @@ enum Pace {
 }
 
 /// Where kernels, guests and QEMU are.
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     tool::target_dir().join("vm")
 }
 

@@ -53,12 +53,8 @@ impl Asset {
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The map is part of the document: it is there with the first paint.
-pub(super) static PAGE: LazyLock<Asset> = LazyLock::new(|| {
-    let page = include_str!("assets/index.html");
-    let (before, after) = page.split_once("<!-- map -->").unwrap_or((page, ""));
-    Asset::new("", HTML, vec![before, include_str!("map/world.svg"), after].leak())
-});
+/// Without the map, which comes when the answer is there.
+pub(super) static PAGE: Asset = Asset::new("", HTML, &[include_str!("assets/index.html")]);
 pub(super) static LOGIN: Asset = Asset::new("", HTML, &[include_str!("assets/login.html")]);
 pub(super) static LOGIN_WRONG: LazyLock<Asset> = LazyLock::new(|| {
     let form = include_str!("assets/login.html");
@@ -67,10 +63,12 @@ pub(super) static LOGIN_WRONG: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("", HTML, vec![before, fault, after].leak())
 });
 
-static ASSETS: [Asset; 10] = [
+static ASSETS: [Asset; 12] = [
     Asset::new("icon.svg", "image/svg+xml", &[include_str!("assets/icon.svg")]),
+    Asset::new("world.svg", "image/svg+xml", &[include_str!("map/world.svg")]),
     Asset::new("style.css", "text/css; charset=utf-8", &[include_str!("assets/style.css")]),
     Asset::new("main.js", SCRIPT, &[include_str!("assets/main.js")]),
+    Asset::new("rest.js", SCRIPT, &[include_str!("assets/rest.js")]),
     Asset::new("words.js", SCRIPT, &[include_str!("assets/words.js")]),
     Asset::new("strip.js", SCRIPT, &[include_str!("assets/strip.js")]),
     Asset::new("map.js", SCRIPT, &[include_str!("assets/map.js")]),
@@ -101,7 +99,9 @@ mod tests {
     fn the_page_names_files_that_exist_and_nothing_elsewhere() {
         let page = String::from_utf8_lossy(PAGE.content()).into_owned();
         let login = String::from_utf8_lossy(LOGIN_WRONG.content()).into_owned();
-        assert!(page.contains("id=\"m-DE\"") && login.contains("This is not the token"));
+        assert!(login.contains("This is not the token"));
+        let map = find("world.svg").expect("the map");
+        assert!(String::from_utf8_lossy(map.content()).contains("id=\"m-DE\""));
         let mut sources = vec![page, login];
         sources.extend(ASSETS.iter().map(|asset| String::from_utf8_lossy(asset.content()).into_owned()));
         let mut named = 0;

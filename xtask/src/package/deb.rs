@@ -34,7 +34,10 @@ pub(super) fn make(about: &About, binary: &Path, out: &Path, quick: bool) -> Res
         fs::set_permissions(&target, fs::Permissions::from_mode(0o755))?;
     }
     fs::write(meta.join("conffiles"), "/etc/homeport/homeport.toml\n")?;
-    fs::write(meta.join("control"), control(about, architecture, &dependencies(out, &root)?, kib(&root)?))?;
+    fs::write(
+        meta.join("control"),
+        control(about, architecture, dependencies(out, &root)?.as_deref(), kib(&root)?),
+    )?;
     let package = out.join(format!("homeport_{}_{architecture}.deb", about.version));
     // Files belong to root whoever builds.
     let mut build = Command::new("dpkg-deb");
@@ -45,29 +48,35 @@ pub(super) fn make(about: &About, binary: &Path, out: &Path, quick: bool) -> Res
     Ok(package)
 }
 
-fn control(about: &About, architecture: &str, depends: &str, kib: u64) -> String {
+fn control(about: &About, architecture: &str, depends: Option<&str>, kib: u64) -> String {
+    // A program that needs no library of the host's has none to depend on.
+    let depends = depends.map(|depends| format!("Depends: {depends}\n")).unwrap_or_default();
     let description: String = about.description.iter().map(|line| format!(" {line}\n")).collect();
     format!(
         "Package: homeport\nVersion: {}\nArchitecture: {architecture}\nMaintainer: homeport <homeport@localhost>\n\
-         Installed-Size: {kib}\nDepends: {depends}\nSection: admin\nPriority: optional\n\
+         Installed-Size: {kib}\n{depends}Section: admin\nPriority: optional\n\
          Description: {}\n{description}",
         about.version, about.summary
     )
 }
 
-/// The libraries that the program is linked with, in the versions it needs.
-fn dependencies(out: &Path, root: &Path) -> Result<String> {
+/// The libraries that the program is linked with, in the versions it needs; none when it is static.
+fn dependencies(out: &Path, root: &Path) -> Result<Option<String>> {
+    let program = fs::canonicalize(root.join("usr/bin/homeport"))?;
+    let headers = tool::output(Command::new("readelf").args(["--wide", "--dynamic"]).arg(&program))?;
+    if !headers.contains("(NEEDED)") {
+        return Ok(None);
+    }
     // dpkg-shlibdeps insists on the directory of a source package.
     let source = out.join("source");
     fs::create_dir_all(source.join("debian"))?;
     fs::write(source.join("debian/control"), "Source: homeport\n\nPackage: homeport\nArchitecture: any\n")?;
-    let program = fs::canonicalize(root.join("usr/bin/homeport"))?;
     let mut command = Command::new("dpkg-shlibdeps");
     command.arg("-O").arg(program).current_dir(&source);
     let text = tool::output(&mut command)?;
     fs::remove_dir_all(&source)?;
     let line = text.lines().find_map(|line| line.strip_prefix("shlibs:Depends="));
-    Ok(line.context("dpkg-shlibdeps names no library")?.to_owned())
+    Ok(Some(line.context("dpkg-shlibdeps names no library")?.to_owned()))
 }
 
 fn kib(root: &Path) -> Result<u64> {

@@ -9,7 +9,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -18,18 +17,16 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::{
+    server::{Ran, Server, ran},
+    world::World,
+};
 use crate::tool;
 
 const START: &str = include_str!("machine.sh");
 
 /// A drop-in for units that have to find processes by the kernel's numbers.
-pub(super) const PROC: &str = "[Service]\nBindReadOnlyPaths=/run/host-proc:/proc\n";
-
-/// Of this boot: they are no part of a package.
-pub(super) const DROP_INS: &str = "/run/systemd/system/homeport.service.d";
-
-/// Until something that takes a sweep, a write or a request has happened.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PROC: &str = "[Service]\nBindReadOnlyPaths=/run/host-proc:/proc\n";
 
 /// Until systemd answers.
 const START_PATIENCE: Duration = Duration::from_secs(180);
@@ -39,8 +36,7 @@ pub(super) struct Machine {
     unshare: Child,
     /// The first process, by its number here.
     init: u32,
-    /// A network namespace beside it: everybody else in the world.
-    outside: Child,
+    world: World,
     group: PathBuf,
 }
 
@@ -94,10 +90,7 @@ impl Machine {
         command.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
         tool::announce(&command);
         let unshare = command.spawn().context("start unshare")?;
-        let mut outside = Command::new("setpriv");
-        outside.args(["--pdeathsig", "KILL", "unshare", "--net", "sleep", "infinity"]).stdin(Stdio::null());
-        let outside = outside.spawn().context("start unshare")?;
-        let mut machine = Self { unshare, init: 0, outside, group };
+        let mut machine = Self { unshare, init: 0, world: World::new()?, group };
         machine.wait().with_context(|| {
             let text = fs::read_to_string(directory.join("console.log")).unwrap_or_default();
             format!("the machine does not start; its console:\n{text}")
@@ -128,7 +121,7 @@ impl Machine {
     }
 
     /// Shell in the machine, as root, outside of its control groups: for what administrators do.
-    pub(super) fn enter(&self, script: &str) -> Command {
+    fn enter(&self, script: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--target={}", self.init));
         command.args(["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--root", "--wd"]);
@@ -143,80 +136,18 @@ impl Machine {
         command
     }
 
-    /// A program of this machine in the network of that one, such as a browser on the server.
-    pub(super) fn network(&self) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--target={}", self.init)).arg("--net").stdin(Stdio::null());
-        command
-    }
-
-    /// The same in the network of everybody else.
-    pub(super) fn outside(&self) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--target={}", self.outside.id())).arg("--net").stdin(Stdio::null());
-        command
-    }
-
     /// A cable from the machine to everybody else, who has `addresses`.
     pub(super) fn connect(&self, inside: &str, gateway: &str, addresses: &[&str]) -> Result<()> {
-        let (init, outside) = (self.init.to_string(), self.outside.id().to_string());
+        let (init, world) = (self.init.to_string(), self.world.id().to_string());
         let mut add = Command::new("ip");
         add.args(["link", "add", "eth0", "netns", &init, "type", "veth", "peer", "name", "eth0"]);
-        tool::run_quietly(add.args(["netns", &outside]))?;
-        let ip = |mut enter: Command, words: &str| {
-            tool::run_quietly(enter.arg("ip").args(words.split_whitespace()))
-        };
-        ip(self.outside(), "link set lo up")?;
-        ip(self.outside(), &format!("address add {gateway}/24 dev eth0"))?;
-        for address in addresses {
-            ip(self.outside(), &format!("address add {address}/32 dev lo"))?;
-        }
-        ip(self.outside(), "link set eth0 up")?;
-        ip(self.network(), &format!("address add {inside}/24 dev eth0"))?;
-        ip(self.network(), "link set eth0 up")?;
-        ip(self.network(), &format!("route add default via {gateway}"))
-    }
-
-    /// What a script prints.
-    pub(super) fn sh(&self, script: &str) -> Result<String> {
-        let output = self.enter(script).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "`{script}` ended with {}: {text}{errors}", output.status);
-        Ok(text)
-    }
-
-    /// The same for the reader of the trial: DEPLOY.md shows what is printed here.
-    pub(super) fn show(&self, script: &str) -> Result<String> {
-        let text = self.sh(&format!("({script}) 2>&1 || echo \"(exit code $?)\""))?;
-        println!("        # {script}");
-        for line in text.lines() {
-            println!("        {line}");
-        }
-        Ok(text)
-    }
-
-    /// One line of it.
-    pub(super) fn says(&self, script: &str) -> Result<String> {
-        Ok(self.sh(script)?.trim().to_owned())
-    }
-
-    /// What systemd knows about the service.
-    pub(super) fn property(&self, name: &str) -> Result<String> {
-        self.says(&format!("systemctl show --property={name} --value homeport"))
-    }
-
-    /// What the service has logged.
-    pub(super) fn log(&self) -> String {
-        self.sh("journalctl --no-pager --lines=60 --unit=homeport").unwrap_or_default()
-    }
-
-    /// Adds text to a file.
-    pub(super) fn append(&self, file: &str, text: &str) -> Result<()> {
-        let mut command = self.enter(&format!("cat >> {file}"));
-        let mut child = command.stdin(Stdio::piped()).spawn().context("start a shell")?;
-        child.stdin.take().context("a pipe")?.write_all(text.as_bytes())?;
-        ensure!(child.wait()?.success(), "{file} cannot be written");
+        tool::run_quietly(add.args(["netns", &world]))?;
+        self.world.settle("eth0", gateway, addresses)?;
+        let script = format!(
+            "ip address add {inside}/24 dev eth0; ip link set eth0 up; ip route add default via {gateway}"
+        );
+        let Ran { code, errors, .. } = self.network(&script)?;
+        ensure!(code == Some(0), "the machine has no network: {errors}");
         Ok(())
     }
 
@@ -228,24 +159,49 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
-    fn drop(&mut self) {
-        for child in [&mut self.unshare, &mut self.outside] {
-            // With `unshare` its child goes, which is the first process of the machine, and everything with that.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        remove_group(&self.group);
+impl Server for Machine {
+    fn run(&self, script: &str) -> Result<Ran> {
+        ran(&mut self.enter(script))
+    }
+
+    /// The programs are those of this machine.
+    fn network(&self, script: &str) -> Result<Ran> {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--target={}", self.init)).arg("--net").stdin(Stdio::null());
+        ran(command.args(["sh", "-ec", script]))
+    }
+
+    fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn installer(&self) -> &'static str {
+        "dpkg --install"
+    }
+
+    fn crutch(&self) -> Option<&'static str> {
+        Some(PROC)
+    }
+
+    fn reboot(&self, _: &str) -> Result<()> {
+        bail!("it runs on this kernel, which nobody wants to boot")
+    }
+
+    fn slowness(&self) -> u32 {
+        1
+    }
+
+    fn excuses(&self) -> &'static [&'static str] {
+        &[]
     }
 }
 
-pub(super) fn eventually(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match attempt() {
-            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(300)),
-            result => return result.with_context(|| format!("still so after {PATIENCE:?}")),
-        }
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // With `unshare` its child goes, which is the first process of the machine, and everything with that.
+        let _ = self.unshare.kill();
+        let _ = self.unshare.wait();
+        remove_group(&self.group);
     }
 }
 

@@ -8,7 +8,10 @@ use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Result, ensure};
 
-use super::machine::{self, Machine, eventually};
+use super::{
+    machine::{self, Machine},
+    server::{DROP_INS, Server as _, eventually},
+};
 
 /// The day of the trial is no concern of the package.
 const CONFIGURATION: &str = "
@@ -69,8 +72,10 @@ fn installs(machine: &Machine) -> Result<()> {
     machine.sh("getent passwd homeport && homeport check && test -f /usr/share/man/man1/homeport.1.gz")?;
     ensure!(machine.says("systemctl is-enabled homeport || true")? == "disabled", "not enabled by itself");
     ensure!(machine.says("systemctl is-active homeport || true")? == "inactive", "not started by itself");
-    machine.sh(&format!("mkdir -p {}", machine::DROP_INS))?;
-    machine.append(&format!("{}/proc.conf", machine::DROP_INS), machine::PROC)?;
+    if let Some(crutch) = machine.crutch() {
+        machine.sh(&format!("mkdir -p {DROP_INS}"))?;
+        machine.append(&format!("{DROP_INS}/crutch.conf"), crutch)?;
+    }
     machine.append("/etc/homeport/homeport.toml", CONFIGURATION)
 }
 
@@ -79,7 +84,9 @@ fn starts(machine: &Machine) -> Result<()> {
     ensure!(machine.says("systemctl is-active homeport")? == "active", "active");
     let pid = machine.property("MainPID")?;
     ensure!(machine.says(&format!("stat --format=%U /proc/{pid}"))? == "homeport", "a user of its own");
-    eventually(|| machine.sh("homeport coverage && test -s /var/lib/homeport/ledger/checkpoint").map(drop))
+    eventually(machine, || {
+        machine.sh("homeport coverage && test -s /var/lib/homeport/ledger/checkpoint").map(drop)
+    })
 }
 
 fn upgrades(machine: &Machine) -> Result<()> {
@@ -96,7 +103,7 @@ fn upgrades(machine: &Machine) -> Result<()> {
 fn erases(machine: &Machine) -> Result<()> {
     machine.show("rpm --erase homeport")?;
     ensure!(machine.says("systemctl is-active homeport || true")? != "active", "stopped");
-    ensure!(machine.says("pgrep -x homeport || true")?.is_empty(), "no process");
+    ensure!(machine.agents()?.is_empty(), "no process");
     let pins = machine.says("find /sys/fs/bpf")?;
     ensure!(!pins.contains("homeport"), "pins are left: {pins}");
     let left = machine.says("find /usr /etc -xdev -name '*homeport*' | sort | tr '\n' ' '")?;

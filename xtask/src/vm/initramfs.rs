@@ -12,24 +12,35 @@ use anyhow::{Context as _, Result, ensure};
 use super::{archive, kernels::Unpacked};
 use crate::tool;
 
-/// What the script at start needs, with their dependencies: the host's files over virtio, and a layer to write to.
-const MODULES: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
+/// What a guest does first.
+pub(crate) struct First {
+    /// Modules that its script needs; theirs come along.
+    pub(crate) modules: &'static [&'static str],
+    pub(crate) init: &'static str,
+}
 
-const INIT: &str = include_str!("init.sh");
+/// The host's files over virtio, and a layer to write to.
+const HOST_FILES: First =
+    First { modules: &["virtio_pci", "9pnet_virtio", "9p", "overlay"], init: include_str!("init.sh") };
 
 /// Writes it anew, because it is quick: a second.
 pub(crate) fn write(kernel: &Unpacked, vm: &Path) -> Result<()> {
+    make(kernel, vm, &HOST_FILES, &kernel.initramfs)
+}
+
+/// The same for another beginning, in a file of its own.
+pub(crate) fn make(kernel: &Unpacked, vm: &Path, first: &First, to: &Path) -> Result<()> {
     let busybox = busybox(vm)?;
-    let content = kernel.root.join("initramfs.d");
+    let content = to.with_extension("d");
     if content.exists() {
         fs::remove_dir_all(&content)?;
     }
     fs::create_dir_all(content.join("modules"))?;
     fs::copy(&busybox, content.join("busybox"))?;
-    fs::write(content.join("init"), INIT)?;
+    fs::write(content.join("init"), first.init)?;
     tool::run_quietly(Command::new("chmod").args(["755", "init", "busybox"]).current_dir(&content))?;
     let mut order = String::new();
-    for module in modules(kernel)? {
+    for module in modules(kernel, first.modules)? {
         let name = copy_module(&module, &content.join("modules"), &busybox)?;
         order += &format!("{name}\n");
     }
@@ -37,7 +48,7 @@ pub(crate) fn write(kernel: &Unpacked, vm: &Path) -> Result<()> {
 
     let mut cpio = Command::new(&busybox);
     cpio.args(["cpio", "-o", "-H", "newc"]).current_dir(&content);
-    let archive = fs::File::create(&kernel.initramfs)?;
+    let archive = fs::File::create(to)?;
     let mut child = cpio.stdin(Stdio::piped()).stdout(archive).stderr(Stdio::null()).spawn()?;
     let names = tool::output(Command::new("find").arg(".").current_dir(&content))?;
     child.stdin.take().context("cpio reads from a pipe")?.write_all(names.as_bytes())?;
@@ -46,9 +57,9 @@ pub(crate) fn write(kernel: &Unpacked, vm: &Path) -> Result<()> {
 }
 
 /// The modules in the order in which they load.
-fn modules(kernel: &Unpacked) -> Result<Vec<PathBuf>> {
+fn modules(kernel: &Unpacked, wanted: &[&str]) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = Vec::new();
-    for module in MODULES {
+    for module in wanted {
         let mut modprobe = Command::new(tool::find("modprobe").context("modprobe is missing")?);
         modprobe.arg("--dirname").arg(&kernel.root).args(["--set-version", &kernel.release]);
         // Lines are "insmod FILE" or "builtin NAME".

@@ -185,6 +185,7 @@ impl Witnesses {
         let offered = Offered::default();
         let circle = Circle { directory, offered, standings: Arc::clone(&standings), members: Vec::new() };
         let thread = std::thread::Builder::new().name("witnesses".to_owned()).spawn(move || {
+            crate::confine::thread();
             runtime.block_on(circle.run(inbox));
         })?;
         let witnesses = Self { standings, commands, _thread: thread };

@@ -1,6 +1,6 @@
 // Where every byte went: the card's own counter against every term that explains it.
 
-import { bytes, count, h, percent, plural } from "./words.js";
+import { bytes, count, h, percent, plural, settle } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -79,5 +79,5 @@ export const showBalance = (status) => {
   const now = JSON.stringify([status.interfaces, status.attribution, status.losses]);
   if (now === said) return;
   said = now;
-  $("balance").replaceChildren(...status.interfaces.map(card), h("div", { class: "stacked" }, owners(status.attribution), losses(status.losses)));
+  settle($("balance"), [...status.interfaces.map(card), h("div", { class: "stacked" }, owners(status.attribution), losses(status.losses))]);
 };

@@ -1,6 +1,6 @@
 // Episodes on a time line, as a list, and in every detail on demand.
 
-import { bytes, choice, clock, count, countryName, duration, h, moment, percent, placeName, plural, sync, timeElement } from "./words.js";
+import { bytes, choice, clock, count, countryName, duration, h, moment, percent, placeName, plural, settle, sync, timeElement } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const PAGE = 25;
@@ -152,7 +152,7 @@ const fill = async (item) => {
   const details = item.lastElementChild;
   const answer = await fetch(`/api/v1/episodes/${item.dataset.id}`);
   if (!answer.ok) { details.replaceChildren(h("p", { class: "none" }, "This episode is not remembered any more; it is in the records.")); return; }
-  details.replaceChildren(...describe(await answer.json()));
+  settle(details, describe(await answer.json()));
 };
 
 const row = (name, ...value) => {

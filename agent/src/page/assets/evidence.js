@@ -1,6 +1,6 @@
 // What the answer rests on: receivers, databases, programs, exceptions.
 
-import { bytes, count, duration, h, moment, plural } from "./words.js";
+import { bytes, count, duration, h, moment, plural, settle } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 let said = "";
@@ -54,6 +54,6 @@ export const showEvidence = (status) => {
   const now = JSON.stringify([status.sinks, status.exceptions, coverage && { ...coverage, time: 0, losses: 0, interfaces: coverage.interfaces.map((face) => [face.name, face.edge]), clock: [coverage.clock.synchronized, coverage.clock.steps] }]);
   if (now === said) return;
   said = now;
-  $("evidence-parts").replaceChildren(sinks(status.sinks), databases(coverage), exceptions(status.exceptions), host(status), programs(coverage));
+  settle($("evidence-parts"), [sinks(status.sinks), databases(coverage), exceptions(status.exceptions), host(status), programs(coverage)]);
   $("attribution").textContent = status.attributions.join(" \u00b7 ");
 };

@@ -1,37 +1,24 @@
-// Starts everything, and keeps it up to date: one stream of events, and two questions now and then.
+// Starts everything, and keeps it up to date. First the two answers, with nothing but what they need; when they are on
+// the screen, what they rest on: the map, episodes, talkers, bytes, evidence.
 
-import { showBalance } from "./balance.js";
-import { changeEpisode, showEpisodes, startEpisodes } from "./episodes.js";
-import { showEvidence } from "./evidence.js";
-import { showHistory, showMapStatus, startMap } from "./map.js";
 import { showStrip } from "./strip.js";
-import { showFlows, startTalkers } from "./talkers.js";
-import { clock, moment } from "./words.js";
+import { clock, get, moment, quietly } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const FLOWS_EVERY = 5000;
 const SILENT_AFTER = 6000;
+const PAINT_AT_MOST = 500;
 
-let range = "hour";
 let heard = 0;
 let latest = null;
+let newest = null;
+let rest = null;
 
-const get = async (path) => {
-  const answer = await fetch(path, { headers: { accept: "application/json" } });
-  // The token was changed, or the agent was started again.
-  if (answer.status === 401) location.assign("/login");
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  return answer.json();
-};
-const quietly = (promise) => promise.catch(() => {});
-
-const showStatus = (status) => {
-  latest = status.time;
-  showStrip(status);
-  showMapStatus(status);
-  showBalance(status);
-  showEvidence(status);
-};
+// Done when what was shown is on the screen; where nobody looks nothing is painted, and nothing is waited for.
+const painted = () => new Promise((done) => {
+  if (document.hidden) done();
+  requestAnimationFrame(() => setTimeout(done));
+  setTimeout(done, PAINT_AT_MOST);
+});
 
 const hear = (time) => {
   heard = Date.now();
@@ -50,40 +37,46 @@ const listen = () => {
   }
 };
 
-const loadHistory = () => quietly(get(`/api/v1/history?range=${range}`).then(showHistory));
-const loadEpisodes = () => quietly(get("/api/v1/episodes").then((view) => showEpisodes(view.episodes)));
-const loadFlows = () => (document.hidden ? null : quietly(get("/api/v1/flows").then(showFlows)));
-const loadStatus = () => quietly(get("/api/v1/status").then((status) => { showStatus(status); hear(status.time); }));
-const loadAll = () => Promise.all([loadStatus(), loadHistory(), loadEpisodes(), loadFlows()]);
+const showStatus = (status) => {
+  newest = status;
+  hear(status.time);
+  showStrip(status);
+  rest?.showStatus(status);
+};
+
+const loadStatus = () => quietly(get("/api/v1/status").then(showStatus));
 
 let events = null;
 const follow = () => {
   events?.close();
   events = new EventSource("/api/v1/events");
   const on = (name, take) => events.addEventListener(name, (event) => take(JSON.parse(event.data)));
-  on("status", (status) => { showStatus(status); hear(status.time); });
+  on("status", showStatus);
   on("tick", ({ time }) => hear(time));
-  on("episode", (row) => { changeEpisode(row); loadHistory(); });
-  on("history", loadHistory);
-  on("reset", loadAll);
+  on("episode", (row) => rest?.changeEpisode(row));
+  on("history", () => rest?.loadHistory());
+  on("reset", () => { loadStatus(); rest?.load(); });
   // The browser comes back by itself after a broken connection, but not after a refusal.
   events.addEventListener("error", () => {
     if (events.readyState === EventSource.CLOSED) setTimeout(follow, 5000);
   });
 };
 
-startMap((chosen) => { range = chosen; loadHistory(); });
-startEpisodes();
-startTalkers();
-// The stream first: what happens while the rest is loaded is not missed.
+const first = loadStatus();
+// Before the rest is asked for: what happens meanwhile is not missed.
 follow();
-await loadAll();
-document.documentElement.classList.add("loaded");
-performance.mark("loaded");
-setInterval(loadFlows, FLOWS_EVERY);
-setInterval(listen, 1000);
-setInterval(() => { if (!document.hidden) loadHistory(); }, 15000);
 // A browser keeps pages that one has left for the way back, with their streams: six of them, and it has no connection left.
 addEventListener("pagehide", () => events.close());
-addEventListener("pageshow", (event) => { if (event.persisted) { follow(); loadAll(); } });
-document.addEventListener("visibilitychange", () => { if (!document.hidden) { loadFlows(); loadHistory(); } });
+addEventListener("pageshow", (event) => { if (event.persisted) { follow(); loadStatus(); rest?.load(); } });
+await first;
+await painted();
+performance.mark("answered");
+setInterval(listen, 1000);
+
+const module = await import("./rest.js");
+const loading = module.start();
+rest = module;
+if (newest) rest.showStatus(newest);
+await loading;
+document.documentElement.classList.add("loaded");
+performance.mark("loaded");

@@ -53,8 +53,14 @@ const standing = (code) => {
 const both = (code) => [$(`m-${code}`), $(`d-${code}`)].filter(Boolean);
 
 const draw = () => {
-  const map = $("map");
   const sums = byCountry();
+  const map = $("map");
+  if (map) shade(map, sums);
+  table();
+  elsewhere();
+};
+
+const shade = (map, sums) => {
   const largest = Math.max(0, ...[...sums.values()].map(data));
   const policy = status?.policies.filter((policy) => policy.in_force).at(-1);
   const marks = $("marks");
@@ -93,8 +99,6 @@ const draw = () => {
     shape.setAttribute("aria-label", words(sums.get(code), standing(code)));
   }
   legend(largest, policy);
-  table();
-  elsewhere();
 };
 
 const siteMarks = () => (status?.sites ?? []).flatMap((site) => {
@@ -170,6 +174,18 @@ const showTip = (code, event) => {
 const codeOf = (element) => (element.classList?.contains("country") || element.classList?.contains("dot") || element.classList?.contains("hatch")
   ? element.dataset.for ?? (element.id ? element.id.slice(2) : null) : null);
 
+// The map is most of the page's bytes and no part of the answer: it comes after that.
+const bringMap = async () => {
+  const answer = await fetch("/assets/world.svg");
+  if (!answer.ok) return;
+  const map = document.adoptNode(new DOMParser().parseFromString(await answer.text(), "image/svg+xml").documentElement);
+  watch(map);
+  $("map-box").prepend(map);
+  draw();
+  performance.mark("mapped");
+};
+
+// Done when the map is there.
 export const startMap = (chooseRange) => {
   choice($("range"), [["hour", "Hour"], ["day", "Day"], ["week", "Week"]], "hour", chooseRange);
   choice($("shape"), [["map", "Map"], ["table", "Table"]], "map", (shape) => {
@@ -177,7 +193,10 @@ export const startMap = (chooseRange) => {
     $("places-view").hidden = shape === "map";
     draw();
   });
-  const map = $("map");
+  return bringMap();
+};
+
+const watch = (map) => {
   map.addEventListener("pointermove", (event) => {
     const code = codeOf(event.target);
     if (code) showTip(code, event); else $("tip").hidden = true;

@@ -1,6 +1,6 @@
 // The two answers, and the facts they rest on.
 
-import { bytes, count, countryName, duration, h, moment, plural, sign, text, timeElement } from "./words.js";
+import { bytes, count, countryName, duration, h, moment, plural, settle, sign, text, timeElement } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -83,7 +83,7 @@ export const showStrip = (status) => {
   const policies = inForce(status);
   const main = policies.at(-1);
   const checkpoint = status.checkpoint;
-  $("facts").replaceChildren(
+  settle($("facts"), [
     fact("Policy", h("strong", null, main?.name ?? "none"), main?.preset ? ` (${main.preset})` : "", h("span", { class: "minor" }, main ? lists(main) : "", policies.length > 1 ? `, and ${plural(policies.length - 1, "policy", "policies")} for some senders` : "")),
     fact("Policy hash", h("code", { title: status.policy_hash }, status.policy_hash.slice(0, 12))),
     fact("Mode", status.mode === "observe" ? "Observe and alert" : status.mode, h("span", { class: "minor" }, "nothing is blocked")),
@@ -91,5 +91,5 @@ export const showStrip = (status) => {
     fact("Last signed checkpoint", checkpoint ? timeElement(checkpoint.time) : "none", h("span", { class: "minor" }, checkpoint ? `${plural(checkpoint.size, "entry", "entries")} sealed${checkpoint.unsigned ? `, ${count(checkpoint.unsigned)} not yet` : ""}` : "records of this run are not sealed"),
       checkpoint?.fault ? h("span", { class: "minor" }, checkpoint.fault) : ""),
     status.records_missed ? fact("Records this page missed", count(status.records_missed)) : "",
-  );
+  ]);
 };

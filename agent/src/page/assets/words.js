@@ -1,10 +1,23 @@
-// How things are said: numbers, times, places. And the two functions that make elements.
+// How things are said: numbers, times, places. How the agent is asked. And the functions that make elements.
 
-const names = new Intl.DisplayNames(["en"], { type: "region" });
+// Made when the first country is named, because it takes a while.
+let names = null;
 
 export const countryName = (code) => {
+  names ??= new Intl.DisplayNames(["en"], { type: "region" });
   try { return names.of(code) ?? code; } catch { return code; }
 };
+
+export const get = async (path) => {
+  const answer = await fetch(path);
+  // The token was changed, or the agent was started again.
+  if (answer.status === 401) location.assign("/login");
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer.json();
+};
+
+// What cannot be had now is asked for again later.
+export const quietly = (promise) => promise.catch(() => {});
 
 const KINDS = {
   unknown: "Unknown location", private: "Private addresses", local: "Local", disputed: "Disputed location",
@@ -92,6 +105,21 @@ export const sync = (parent, items, key, make, update) => {
   }
   for (const [id, element] of known) if (!wanted.has(id)) element.remove();
   parent.known = wanted;
+};
+
+const CONTAINERS = new Set(["ARTICLE", "DIV", "DL", "TABLE", "THEAD", "TBODY", "TR"]);
+
+// Makes the children of an element look like `parts`, and leaves those that already do: what somebody has selected,
+// focused or scrolled to stays so while numbers beside it change.
+export const settle = (box, parts) => {
+  const made = parts.filter((part) => part instanceof Node);
+  if (box.children.length !== made.length) { box.replaceChildren(...made); return; }
+  made.forEach((part, i) => {
+    const there = box.children[i];
+    if (there.isEqualNode(part)) return;
+    if (CONTAINERS.has(there.tagName) && there.cloneNode().isEqualNode(part.cloneNode())) settle(there, [...part.children]);
+    else there.replaceWith(part);
+  });
 };
 
 export const text = (element, value) => { if (element.textContent !== value) element.textContent = value; };
