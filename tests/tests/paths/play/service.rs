@@ -87,9 +87,8 @@ pub(crate) const ISCSI: Service = Service {
 
 /// SMB, with a share in memory and a user of its own.
 ///
-/// ksmbd-tools before 3.5 answer a question for a share without saying how long the answer is, and kernels that check
-/// that (6.1 of Debian 12 does) take none: the client hears that there is no such share. With later tools the kernel seen
-/// falls: where a client opens a directory, `smb2_open` gives back a reference that it never took.
+/// Debian's 6.1.192 with ksmbd-tools 3.4.7 tells the client that there is no such share; with 3.5.3 a mount gets further,
+/// and the kernel panics in `smb2_open`, whatever the version of the protocol. So there is no row on 6.1.
 ///
 /// ksmbd listens at each interface by itself, in the namespace of whoever brings that interface up; its daemon must be in
 /// the first one of the machine, where the kernel looks for it.
