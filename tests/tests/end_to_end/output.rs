@@ -365,7 +365,8 @@ fn a_host_that_slept_is_told_from_a_clock_that_was_set() {
     let settings = Settings { interval_secs: 1, ..Settings::default() };
     scene(&settings, |scene| {
         fs::write("/sys/power/pm_test", "core").context("a kernel with CONFIG_PM_DEBUG")?;
-        fs::write("/sys/power/state", "freeze").context("sleep")?;
+        fs::write("/sys/power/mem_sleep", "deep").context("a machine that can sleep (S3)")?;
+        fs::write("/sys/power/state", "mem").context("sleep")?;
         let (by_ms, slept_ms) = eventually(PATIENCE, || {
             let records = scene.agent.records()?;
             let mut events = records.0.iter().map(|record| &record["unmapped"]["homeport"]);
