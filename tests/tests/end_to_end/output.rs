@@ -358,31 +358,6 @@ fn a_clock_that_is_set_is_on_record_and_changes_neither_order_nor_bytes() {
     });
 }
 
-/// D3, row 10: five seconds of sleep, as the kernel plays them for whoever tests drivers. Everything stops, clocks included.
-#[test]
-#[ignore = "puts the machine to sleep: `cargo xtask vm --kernel 6.12 --test end_to_end -- --ignored slept`"]
-fn a_host_that_slept_is_told_from_a_clock_that_was_set() {
-    let settings = Settings { interval_secs: 1, ..Settings::default() };
-    scene(&settings, |scene| {
-        fs::write("/sys/power/pm_test", "core").context("a kernel with CONFIG_PM_DEBUG")?;
-        fs::write("/sys/power/mem_sleep", "deep").context("a machine that can sleep (S3)")?;
-        fs::write("/sys/power/state", "mem").context("sleep")?;
-        let (by_ms, slept_ms) = eventually(PATIENCE, || {
-            let records = scene.agent.records()?;
-            let mut events = records.0.iter().map(|record| &record["unmapped"]["homeport"]);
-            let step = events.find(|event| event["event"] == "clock-step").context("no step")?;
-            Ok((step["by_ms"].as_i64().context("by")?, step["slept_ms"].as_i64().context("slept")?))
-        })?;
-        // The clock that ran meanwhile tells whole seconds.
-        ensure!((3_000..8_000).contains(&slept_ms), "asleep for {slept_ms} ms");
-        ensure!((by_ms - slept_ms).abs() < 500, "by {by_ms} ms, asleep for {slept_ms} ms");
-        push_abroad(scene)?;
-        let flows = scene.accounted()?;
-        let records = scene.finish()?;
-        check_one_episode(&records, &flows, Host::Foreign).map(drop)
-    });
-}
-
 fn set_clock(by: &str) -> Result<()> {
     // The offset is from now on: `date` reads the clock and sets it, microseconds later.
     let at = Command::new("date").args(["--date", by, "+%s.%N"]).output()?.stdout;
