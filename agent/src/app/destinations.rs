@@ -40,13 +40,14 @@ impl Destinations {
         }
     }
 
-    /// Of frames that crossed the edge without a local socket, the part that nobody has counted yet.
-    pub(super) fn unattributed(&mut self, remote: IpAddr, volume: Volume) -> Volume {
+    /// Of frames that crossed the edge without a local socket, the part that nobody has counted yet. `are_told`: packets
+    /// without a slot are known to be of another namespace; otherwise payload decides, because handshakes are not known.
+    pub(super) fn unattributed(&mut self, remote: IpAddr, volume: Volume, are_told: bool) -> Volume {
         let Some(destination) = self.get(remote) else { return volume };
         destination.forwarded.add(volume);
         let Destination { elsewhere, forwarded, reported, .. } = *destination;
-        // Payload decides: handshakes of other namespaces are not kept per namespace.
-        if forwarded.payload_bytes <= elsewhere.payload_bytes + reported.payload_bytes
+        if !are_told
+            && forwarded.payload_bytes <= elsewhere.payload_bytes + reported.payload_bytes
             && elsewhere.packets > 0
         {
             return Volume::default();
@@ -99,11 +100,23 @@ mod tests {
         let mut destinations = Destinations::default();
         destinations.sent_elsewhere(remote, volume(1100, 1000, 2));
         assert!(!destinations.has_forwarded(remote));
-        assert!(destinations.unattributed(remote, volume(1100, 1000, 2)).is_zero());
+        assert!(destinations.unattributed(remote, volume(1100, 1000, 2), true).is_zero());
         assert!(destinations.has_forwarded(remote));
         // Somebody else sends there too.
-        assert_eq!(destinations.unattributed(remote, volume(550, 500, 1)), volume(550, 500, 1));
-        assert_eq!(destinations.unattributed(remote, volume(110, 100, 1)), volume(110, 100, 1));
+        assert_eq!(destinations.unattributed(remote, volume(550, 500, 1), true), volume(550, 500, 1));
+        assert_eq!(destinations.unattributed(remote, volume(110, 100, 1), true), volume(110, 100, 1));
+    }
+
+    #[test]
+    fn what_no_socket_of_a_container_was_seen_to_send_counts_where_handshakes_are_known() {
+        let remote = "203.0.113.9".parse().expect("address");
+        for (are_told, expected) in [(true, volume(52, 0, 1)), (false, Volume::default())] {
+            let mut destinations = Destinations::default();
+            destinations.sent_elsewhere(remote, volume(1100, 1000, 2));
+            let found = destinations.unattributed(remote, volume(1152, 1000, 3), are_told);
+            assert_eq!(found, expected, "handshakes known: {are_told}");
+            assert!(destinations.unattributed(remote, Volume::default(), are_told).is_zero(), "once");
+        }
     }
 
     #[test]
@@ -120,14 +133,14 @@ mod tests {
         }
         assert_eq!(destinations.0.len(), 1);
         destinations.sent_elsewhere(late, volume(110, 100, 1));
-        assert!(destinations.unattributed(late, volume(110, 100, 1)).is_zero());
+        assert!(destinations.unattributed(late, volume(110, 100, 1), true).is_zero());
     }
 
     #[test]
     fn forwarded_frames_without_a_local_sender_are_all_unattributed() {
         let remote = "203.0.113.9".parse().expect("address");
         let mut destinations = Destinations::default();
-        assert_eq!(destinations.unattributed(remote, volume(40, 0, 1)), volume(40, 0, 1));
-        assert_eq!(destinations.unattributed(remote, volume(1040, 1000, 1)), volume(1040, 1000, 1));
+        assert_eq!(destinations.unattributed(remote, volume(40, 0, 1), true), volume(40, 0, 1));
+        assert_eq!(destinations.unattributed(remote, volume(1040, 1000, 1), true), volume(1040, 1000, 1));
     }
 }

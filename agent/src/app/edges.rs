@@ -321,6 +321,11 @@ impl Edges {
         self.above_tunnels.contains(&ifindex)
     }
 
+    /// Whether a bridge of ours has the end of a tunnel.
+    pub(super) fn has_bridged_tunnel(&self) -> bool {
+        !self.above_tunnels.is_empty()
+    }
+
     /// Whether every interface that looks like an edge is watched.
     pub(super) const fn are_complete(&self) -> bool {
         self.are_complete
@@ -336,15 +341,10 @@ impl Edges {
         self.attribution.stayed_bytes = self.attribution.stayed_bytes.saturating_add(wire_bytes);
     }
 
-    /// A socket in another network namespace of this host sent this.
+    /// A socket in another network namespace of this host sent this, or the kernel did for one.
     pub(super) fn attributed_elsewhere(&mut self, remote: IpAddr, volume: Volume) {
         self.elsewhere_bytes = self.elsewhere_bytes.saturating_add(volume.wire_bytes);
         self.destinations.sent_elsewhere(remote, volume);
-    }
-
-    /// The same of packets without a slot.
-    pub(super) const fn attributed_elsewhere_without_slot(&mut self, wire_bytes: u64) {
-        self.elsewhere_bytes = self.elsewhere_bytes.saturating_add(wire_bytes);
     }
 }
 

@@ -118,9 +118,7 @@ impl App {
         self.settle_stays(now);
         match asides {
             Ok(asides) => {
-                for (key, value) in asides.entries {
-                    self.take_aside(&key, &value, now);
-                }
+                self.take_asides(asides, now);
                 self.recovered("kernel-maps");
             }
             Err(error) => self.degraded("kernel-maps", &error.to_string()),
@@ -305,16 +303,24 @@ impl App {
         self.settle_stays(now);
         match result {
             Ok(asides) => {
-                for (key, value) in asides.entries {
-                    bytes = bytes.saturating_add(value.wire_bytes);
-                    self.take_aside(&key, &value, now);
-                }
+                let entries = asides.entries.iter();
+                bytes = entries.fold(bytes, |sum, (_, value)| sum.saturating_add(value.wire_bytes));
+                self.take_asides(asides, now);
                 tracing::info!(bytes, "read out the maps of a build with another layout");
             }
             Err(error) => self.degraded("kernel-maps", &error.to_string()),
         }
         if let Some(resumed) = &mut self.resumed {
             resumed.bytes = resumed.bytes.saturating_add(bytes);
+        }
+    }
+
+    /// Bytes without a slot. Forwarded ones last: they are compared with what sockets of other namespaces sent.
+    fn take_asides(&mut self, asides: Asides, now: KernelTime) {
+        let (forwarded, sent): (Vec<_>, Vec<_>) =
+            asides.entries.into_iter().partition(|(key, _)| key.class == CLASS_FORWARDED);
+        for (key, value) in sent.into_iter().chain(forwarded) {
+            self.take_aside(&key, &value, now);
         }
     }
 
@@ -334,7 +340,8 @@ impl App {
             packets: value.packets,
         };
         if key.class == CLASS_FORWARDED {
-            volume = self.edges.destinations.unattributed(address(key.remote), volume);
+            let are_told = self.own_netns.is_some();
+            volume = self.edges.destinations.unattributed(address(key.remote), volume, are_told);
             if volume.is_zero() {
                 return;
             }
@@ -360,7 +367,7 @@ impl App {
         match key.class {
             _ if is_wrapped => {}
             CLASS_CONTROL | CLASS_OVERFLOW if key.ifindex == ELSEWHERE => {
-                self.edges.attributed_elsewhere_without_slot(volume.wire_bytes);
+                self.edges.attributed_elsewhere(address(key.remote), volume);
             }
             // Outer packets are in a term of their own.
             CLASS_KERNEL if is_outside(key.protocol) => {}

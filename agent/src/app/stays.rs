@@ -6,7 +6,7 @@
 //! | | known by |
 //! |---|---|
 //! | the packet did not go to a card, nor to what sends through one | the device: a virtual cable in another network namespace, or an interface of our own that is no edge and leads to none |
-//! | its destination is on this host | an address of ours, or of another namespace: one that a process is in, or from which a socket has sent |
+//! | its destination is on this host | an address of ours, or of another namespace: one that a process is in, or from which a socket has sent; or one that no router passes on |
 //! | nothing left for that destination | no frame passed an edge on its way there that no socket of our own namespace sent |
 //!
 //! The last one is why a sweep decides, after it has read everything: frames pass the edge a moment after they left their
@@ -304,10 +304,13 @@ impl App {
         way.fate(has_left, can_be_wrapped, || self.is_here(key.remote))
     }
 
-    /// Whether an address is one of this host, in whatever network namespace.
+    /// Whether an address is one of this host, in whatever network namespace, or one that no router passes on: then
+    /// the link is here.
     fn is_here(&mut self, remote: [u8; 16]) -> bool {
         let remote = address(remote);
-        self.edges.is_own(remote) || self.stays.has(remote)
+        // A bridge with the end of a tunnel has a link that goes on elsewhere.
+        let link_is_here = !self.edges.has_bridged_tunnel();
+        (link_is_here && ends_on_link(remote)) || self.edges.is_own(remote) || self.stays.has(remote)
     }
 
     /// Whether anything that no socket of our own namespace sent has passed an edge for this destination.
@@ -317,9 +320,41 @@ impl App {
     }
 }
 
+/// Whether no router passes on what is sent there: multicast of a link, such as reports of who listens, and addresses of
+/// a link. Not those of IPv4 (169.254.0.0/16), which Linux does pass on.
+const fn ends_on_link(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_broadcast() || matches!(address.octets(), [224, 0, 0, _]),
+        IpAddr::V6(address) => {
+            let scope = address.segments()[0] & 0xff0f;
+            address.is_unicast_link_local() || matches!(scope, 0xff01 | 0xff02)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_router_passes_on_ends_on_its_link() {
+        for (address, expected) in [
+            ("ff02::16", true),
+            ("ff12::1", true),
+            ("ff01::1", true),
+            ("fe80::1", true),
+            ("224.0.0.251", true),
+            ("255.255.255.255", true),
+            ("ff05::2", false),
+            ("ff0e::1", false),
+            ("2001:db8::1", false),
+            ("224.0.1.1", false),
+            ("169.254.169.254", false),
+            ("10.255.255.255", false),
+        ] {
+            assert_eq!(ends_on_link(address.parse().expect(address)), expected, "{address}");
+        }
+    }
 
     #[test]
     fn what_passed_an_edge_has_left_whatever_else_is_true() {

@@ -14,6 +14,7 @@ use homeport_tests::{
     agent::{Agent, eventually},
     flows::{Flow, Flows},
     lab::{Family::V4, Host, Lab, Nic, STACKED_NEIGHBOUR},
+    scene::Scene,
     settings::Settings,
 };
 
@@ -116,6 +117,33 @@ fn address_translation_changes_nothing_about_it() {
         let seen = to_denied(&lab, Host::Guest)?;
         check_counted_once(&agent, seen)
     }));
+}
+
+/// Connections of a container end in its kernel: what that answers then has no socket that a program could be asked about.
+#[test]
+fn connections_of_a_container_are_counted_to_their_last_acknowledgement() {
+    const COUNT: u64 = 20;
+    play((|| {
+        let lab = Lab::new()?;
+        lab.add_guest()?;
+        let back = format!("ip route add 10.20.0.0/24 via {}", Host::Storage.address(V4));
+        lab.shell(Host::Router, &back)?;
+        let scene = Scene::start_in(lab, &all())?;
+        let at = sink_at(Host::Foreign, V4);
+        // It reads late: by the time it closes, the container's end has no socket any more.
+        let _sink = scene.lab.listener(Host::Foreign, "tcp-sink", at, "--slow-ms 500")?;
+        let words = format!("tcp-burst --to {at} --bytes 1000 --count {COUNT} --abandon");
+        let sent = scene.lab.send(Host::Guest, &words)?;
+        let flows = scene.accounted()?;
+        let there: Vec<&Flow> = flows.flows.iter().filter(|flow| flow.remote == at.ip()).collect();
+        let data: u64 = there.iter().map(|flow| flow.payload_bytes).sum();
+        ensure!(data == sent.bytes, "{} bytes sent: {there:#?}", sent.bytes);
+        ensure!(
+            there.iter().all(|flow| flow.payload_bytes == 0 || flow.owner.pid == Some(sent.pid)),
+            "{there:#?}"
+        );
+        Ok(())
+    })());
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub(crate) struct Burst {
     /// End each with a reset
     #[arg(long)]
     reset: bool,
+    /// Close each without waiting for the peer: the kernel does the rest, without a socket
+    #[arg(long, conflicts_with = "reset")]
+    abandon: bool,
 }
 
 pub(crate) fn burst(burst: &Burst) -> Result<()> {
@@ -29,7 +32,7 @@ pub(crate) fn burst(burst: &Burst) -> Result<()> {
         if burst.reset {
             let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
             set_option(&stream, libc::SOL_SOCKET, libc::SO_LINGER, &at_once)?;
-        } else {
+        } else if !burst.abandon {
             finish(stream)?;
         }
     }
