@@ -88,30 +88,24 @@ pub(crate) const BRIDGE: Stack = Stack {
     named: "interfaces = [\"eth0\"]",
     ..PLAIN
 };
+/// IPv6 addresses go when a card enters; and its routes are in the new table.
+macro_rules! vrf {
+    ($($more:literal)?) => {
+        concat!(
+            "ip link add red type vrf table 10; ip link set red up; ip link set eth0 master red
+             ip address add 192.0.2.10/24 dev eth0 2>/dev/null || true
+             ip route add default via 192.0.2.1 table 10
+             ip -6 address add 2001:db8:0:2::10/64 dev eth0 nodad || true
+             ip -6 route add default via 2001:db8:0:2::1 dev eth0 table 10",
+            $("\n", $more)?
+        )
+    };
+}
 /// A table of routes of its own, which the card belongs to.
-pub(crate) const VRF: Stack = Stack {
-    storage: (
-        "eth0",
-        "ip link add red type vrf table 10; ip link set red up; ip link set eth0 master red
-         ip address add 192.0.2.10/24 dev eth0 2>/dev/null || true
-         ip route add default via 192.0.2.1 table 10; ip -6 address add 2001:db8:0:2::10/64 dev eth0 nodad || true
-         ip -6 route add default via 2001:db8:0:2::1 dev eth0 table 10",
-    ),
-    options: "--device red",
-    ..PLAIN
-};
+pub(crate) const VRF: Stack = Stack { storage: ("eth0", vrf!()), options: "--device red", ..PLAIN };
 /// The same with a queue at the device of the table: then packets pass it, too.
-pub(crate) const VRF_QUEUED: Stack = Stack {
-    storage: (
-        "eth0",
-        "ip link add red type vrf table 10; ip link set red up; ip link set eth0 master red
-         ip address add 192.0.2.10/24 dev eth0 2>/dev/null || true
-         ip route add default via 192.0.2.1 table 10; ip -6 address add 2001:db8:0:2::10/64 dev eth0 nodad || true
-         ip -6 route add default via 2001:db8:0:2::1 dev eth0 table 10
-         tc qdisc add dev red root pfifo",
-    ),
-    ..VRF
-};
+pub(crate) const VRF_QUEUED: Stack =
+    Stack { storage: ("eth0", vrf!("tc qdisc add dev red root pfifo")), ..VRF };
 /// With keys that everybody knows. What it adds: a tag of 16 bytes and a check of 16.
 pub(crate) const MACSEC: Stack = Stack {
     storage: (
