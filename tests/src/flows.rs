@@ -21,6 +21,8 @@ pub struct Flows {
     pub rows: u64,
     /// What became of flows.
     pub table: Table,
+    /// What left since the start, by verdict among others.
+    pub classes: Vec<Class>,
     /// Bytes of flows that found no row.
     pub overflow: Vec<Volume>,
     /// Bytes of flows that have left the table.
@@ -59,6 +61,15 @@ pub struct Ledger {
     pub first: u64,
     pub bytes: u64,
     pub checkpoint_size: u64,
+}
+
+/// Bytes of one place, verdict and class of owner.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Class {
+    pub location: String,
+    pub verdict: String,
+    pub wire_bytes: u64,
 }
 
 /// What became of flows since the start.

@@ -221,7 +221,8 @@ impl App {
             local_port: local.port(),
             remote_port: remote.port(),
             volume: reading.volume,
-            first_seen: KernelTime(cold.first_ns),
+            // What an agent before this one left uncounted may be as old as the socket.
+            first_seen: reading.since.unwrap_or(KernelTime(cold.first_ns)),
             seen: now,
             // What was counted from its first packet on has nothing missing, whichever agent was there.
             pre_existing: older.is_some() && self.is_new_to_us(cold.first_ns),
@@ -242,6 +243,10 @@ impl App {
         }
         if self.selftest.is_mine(&observation) {
             self.take_selftest(observation, now);
+            return;
+        }
+        if self.selftest.is_over(&observation) {
+            self.take_end_of_selftest(observation);
             return;
         }
         let (key, volume) = (observation.key.clone(), observation.volume);

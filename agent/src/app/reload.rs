@@ -96,6 +96,7 @@ impl App {
                 new.records.file != old.records.file && old.ledger.directory(&old.agent).is_none(),
             ),
             ("records.stdout", new.records.stdout != old.records.stdout),
+            ("page", new.page != old.page),
             ("limits", new.limits != old.limits),
             ("agent", new.agent != old.agent),
         ]

@@ -17,6 +17,9 @@ use crate::{
     sink::SinkRow,
 };
 
+/// What the agent does about a violation; the word for status and page.
+pub(crate) const MODE: &str = "alert";
+
 /// Episodes that are listed; the others are counted.
 const MAX_LISTED: usize = 20;
 
@@ -112,7 +115,7 @@ impl App {
             started: self.started.to_string(),
             version: self.origin.version.clone(),
             host: self.origin.hostname.clone(),
-            mode: "alert".to_owned(),
+            mode: MODE.to_owned(),
             policies: self.policies.policies().map(|policy| policy.name.to_string()).collect(),
             policy_hash: self.policies.hash().to_string(),
             coverage: coverage.state,

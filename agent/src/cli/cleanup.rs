@@ -4,6 +4,7 @@ use std::{fs, io, path::Path};
 
 use super::ConfigArgs;
 use crate::{
+    control,
     exit::{Exit, Failure},
     probe::{self, PinError},
 };
@@ -48,7 +49,9 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     for name in ["run.state", "run.names"] {
         found |= remove(&config.agent.run_dir.join(name))?;
     }
-    found |= remove(&config.agent.socket)?;
+    found |= control::remove_socket(&config.agent.socket)
+        .map(|removed| told(&config.agent.socket, removed))
+        .map_err(|error| not_removed(&config.agent.socket, &error))?;
     // Only if it is empty: others may keep things there.
     let _ = fs::remove_dir(&config.agent.run_dir);
     if !found {
@@ -61,13 +64,19 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
 /// Removes a file and says so; false when there is none.
 fn remove(path: &Path) -> Result<bool, Failure> {
     match fs::remove_file(path) {
-        Ok(()) => {
-            println!("removed {}", path.display());
-            Ok(true)
-        }
+        Ok(()) => Ok(told(path, true)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => {
-            Err(Failure::new(Exit::Unusable, anyhow::anyhow!("removing {}: {error}", path.display())))
-        }
+        Err(error) => Err(not_removed(path, &error)),
     }
+}
+
+fn told(path: &Path, removed: bool) -> bool {
+    if removed {
+        println!("removed {}", path.display());
+    }
+    removed
+}
+
+fn not_removed(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(Exit::Unusable, anyhow::anyhow!("removing {}: {error}", path.display()))
 }

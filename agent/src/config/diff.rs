@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Config,
+    Config, PageTls,
     keys::{self, Keys, Shown},
 };
 
@@ -16,6 +16,7 @@ static SECTIONS: &[(&str, &Keys)] = &[
     ("geo", &keys::GEO),
     ("alert", &keys::ALERT),
     ("ledger", &keys::LEDGER),
+    ("page", &keys::PAGE),
     ("records", &keys::RECORDS),
     ("selftest", &keys::SELFTEST),
     ("limits", &keys::LIMITS),
@@ -82,6 +83,10 @@ fn of_keys(before: &Config, after: &Config) -> Vec<String> {
     .collect()
 }
 
+const fn tls(config: &Config) -> Option<&PageTls> {
+    config.page.tls.as_ref()
+}
+
 /// Values of keys that have no default; `none` when there is no value.
 fn optional(config: &Config, name: &str) -> Option<String> {
     let shown = |value: Option<String>| value.map_or_else(|| "none".to_owned(), |value| keys::quoted(&value));
@@ -97,6 +102,10 @@ fn optional(config: &Config, name: &str) -> Option<String> {
         "ledger.dir" => shown(config.ledger.directory(&config.agent).map(|path| path.display().to_string())),
         "ledger.origin" => shown(config.ledger.origin.clone()),
         "records.file" => path(&config.records.file),
+        "page.token_file" => path(&config.page.token_file),
+        "page.certificate" => shown(tls(config).map(|tls| tls.certificate.display().to_string())),
+        "page.key" => shown(tls(config).map(|tls| tls.key.display().to_string())),
+        "page.host_names" => format!("{:?}", config.page.host_names),
         _ => return None,
     })
 }
@@ -151,5 +160,11 @@ mod tests {
                 assert!(optional(&Config::default(), &name).is_some(), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn a_page_that_is_to_ask_for_a_token_is_told() {
+        let (before, after) = (config(""), config("[page]\ntoken_file = \"/etc/homeport/page.token\"\n"));
+        assert_eq!(changes(&before, &after), ["page.token_file: none -> \"/etc/homeport/page.token\""]);
     }
 }

@@ -9,7 +9,7 @@ use super::{
     keys,
     reader::{Section, parsed, whole},
     report::Report,
-    values,
+    values::{self, Refusal},
 };
 
 /// The agent tests itself.
@@ -28,12 +28,23 @@ impl Default for SelfTest {
     }
 }
 
+/// An address that a packet leaves for.
+fn destination(text: &str) -> Result<IpAddr, Refusal> {
+    let address = values::address(text)?.to_canonical();
+    let never_leaves = address.is_loopback() || address.is_unspecified() || address.is_multicast();
+    if never_leaves || matches!(address, IpAddr::V4(address) if address.is_broadcast()) {
+        let accepted = "an address of another host, such as 192.0.2.1 (nobody's)";
+        return Err(Refusal::new("is no address that a datagram leaves this host for", accepted));
+    }
+    Ok(address)
+}
+
 pub(super) fn read(report: &mut Report<'_>, root: &mut Section<'_>) -> SelfTest {
     let default = SelfTest::default();
     let Some(mut section) = root.section(report, "selftest", &keys::SELFTEST) else { return default };
     let every = section.optional(report, "every_secs", |report, item| whole(report, item, 0..=86_400));
     let destination =
-        section.optional(report, "destination", |report, item| parsed(report, item, values::address));
+        section.optional(report, "destination", |report, item| parsed(report, item, destination));
     section.finish(report);
     SelfTest {
         every: every.map_or(default.every, |every| (every > 0).then(|| Duration::from_secs(every))),

@@ -207,6 +207,11 @@ fn each_fault_names_key_value_and_problem() {
             "99999999999999999999 is out of bounds",
         ),
         ("[agent]\nstate_dir = \"/a/../b\"", "agent.state_dir", "\"/a/../b\" contains .."),
+        (
+            "[selftest]\ndestination = \"::ffff:127.0.0.1\"",
+            "selftest.destination",
+            "\"::ffff:127.0.0.1\" is no address that a datagram leaves this host for",
+        ),
     ] {
         check(text, key, problem);
     }

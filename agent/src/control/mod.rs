@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     client::{AskError, ask_coverage, ask_flows, ask_selftest, ask_status},
-    server::{ControlServer, serve},
+    server::{ControlServer, remove_socket, serve},
 };
 
 /// A question.

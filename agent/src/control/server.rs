@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -32,8 +32,28 @@ pub struct ControlServer {
 
 impl Drop for ControlServer {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        let _ = remove_socket(&self.path);
     }
+}
+
+/// Removes a socket that an agent has left; false when there is none.
+///
+/// # Errors
+///
+/// When something else has this name, which is left alone, or the socket cannot be removed.
+pub fn remove_socket(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => {
+            let problem = "agent.socket names something that is no socket, which was left alone; accepted is a name \
+                           that is free, or of a socket";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, problem));
+        }
+        Ok(_) => {}
+    }
+    fs::remove_file(path)?;
+    Ok(true)
 }
 
 /// Opens the socket and answers from then on.
@@ -48,10 +68,7 @@ pub fn serve(path: &Path, queries: mpsc::Sender<Query>) -> io::Result<ControlSer
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers on this socket"));
     }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+    remove_socket(path)?;
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     let places = Arc::new(Semaphore::new(MAX_CLIENTS));
@@ -132,4 +149,23 @@ fn refusal(error: String) -> Vec<u8> {
     let mut text = serde_json::to_vec(&Refusal { error }).unwrap_or_default();
     text.push(b'\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_socket_is_removed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, socket) = (directory.path().join("file"), directory.path().join("socket"));
+        fs::write(&file, "precious").expect("written");
+        let error = remove_socket(&file).expect_err("it is a file");
+        assert!(error.to_string().contains("no socket"), "{error}");
+        assert_eq!(fs::read(&file).expect("it is there"), b"precious");
+        assert!(!remove_socket(&socket).expect("nothing is there"));
+        std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+        assert!(remove_socket(&socket).expect("removed"));
+        assert!(!socket.exists());
+    }
 }

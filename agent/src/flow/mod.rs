@@ -279,7 +279,7 @@ pub struct Observation {
     pub remote_port: u16,
     /// What left since the last reading.
     pub volume: Volume,
-    /// First packet of this reading's socket to this destination.
+    /// No packet of this reading is older: the first one of its socket to this destination, or the look before it.
     pub first_seen: KernelTime,
     /// When this reading was taken.
     pub seen: KernelTime,

@@ -1,5 +1,7 @@
 //! Every metric there is.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::family::{
@@ -7,7 +9,7 @@ use super::family::{
     Kind::{Counter, Gauge, Histogram},
     Measure::{Bytes, Number, Seconds},
 };
-use crate::app::snapshot::{FrameRow, InterfaceRow};
+use crate::app::snapshot::{ClassRow, FrameRow, InterfaceRow, VolumeRow};
 
 /// Seconds since 1970 of a time as views write it.
 fn seconds(text: &str) -> Option<f64> {
@@ -34,6 +36,18 @@ fn terms(interface: &InterfaceRow) -> [(&'static str, FrameRow); 6] {
         ("time_wait", interface.time_wait),
         ("non_ip", interface.non_ip),
     ]
+}
+
+/// Bytes by country, place, verdict and class of owner: classes that differ in more than that, as in the rule that was
+/// broken, are one series.
+fn classes(rows: &[ClassRow], bytes: impl Fn(&VolumeRow) -> u64) -> BTreeMap<[&str; 4], u64> {
+    let mut sums = BTreeMap::new();
+    for row in rows {
+        let country = row.country.as_deref().unwrap_or_default();
+        let labels = [country, &row.location, &row.verdict, &row.owner_class];
+        *sums.entry(labels).or_default() += bytes(&row.volume);
+    }
+    sums
 }
 
 /// See the module above. In the order in which they are told.
@@ -73,9 +87,8 @@ pub static FAMILIES: &[Family] = &[
         labels: &["country", "place", "verdict", "owner_class"],
         help: "Bytes of layer 3 that left, as on the wire; `country` is empty where there is none.",
         samples: |scrape, out| {
-            for row in &scrape.flows.classes {
-                let country = row.country.as_deref().unwrap_or_default();
-                out.of(&[country, &row.location, &row.verdict, &row.owner_class], row.volume.wire_bytes);
+            for (labels, bytes) in classes(&scrape.flows.classes, |volume| volume.wire_bytes) {
+                out.of(&labels, bytes);
             }
         },
     },
@@ -86,9 +99,8 @@ pub static FAMILIES: &[Family] = &[
         labels: &["country", "place", "verdict", "owner_class"],
         help: "The payload of layer 4 in it.",
         samples: |scrape, out| {
-            for row in &scrape.flows.classes {
-                let country = row.country.as_deref().unwrap_or_default();
-                out.of(&[country, &row.location, &row.verdict, &row.owner_class], row.volume.payload_bytes);
+            for (labels, bytes) in classes(&scrape.flows.classes, |volume| volume.payload_bytes) {
+                out.of(&labels, bytes);
             }
         },
     },

@@ -39,6 +39,9 @@ fn scrape() -> Scrape {
             class("US", Some("US"), "approved", 9_007_199_254_740_993),
             class("site:\"oops\"\n", Some("DE"), "violation", 40),
             class("unknown", None, "violation", 2),
+            // Two rules were broken in one place.
+            class("FR", Some("FR"), "violation", 30),
+            class("FR", Some("FR"), "violation", 12),
         ],
         "overflow": [], "retired": volume(0), "totals": volume(42),
         "losses": [{"cause": "slots-exhausted", "events": 4, "bytes": 4096}],
@@ -121,10 +124,13 @@ fn scrape() -> Scrape {
 
 /// Samples by what stands before the value.
 fn samples(text: &str) -> BTreeMap<&str, &str> {
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| line.rsplit_once(' ').expect("a name and a value"))
-        .collect()
+    let mut samples = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').expect("a name and a value");
+        // Of two, whoever scrapes keeps one.
+        assert_eq!(samples.insert(series, value), None, "{series} is there twice");
+    }
+    samples
 }
 
 #[test]
@@ -142,6 +148,10 @@ fn a_scrape_says_what_the_agent_says() {
         (
             r#"homeport_egress_wire_bytes_total{country="",place="unknown",verdict="violation",owner_class="process"}"#,
             "2",
+        ),
+        (
+            r#"homeport_egress_wire_bytes_total{country="FR",place="FR",verdict="violation",owner_class="process"}"#,
+            "42",
         ),
         (r#"homeport_coverage{state="covered"}"#, "0"),
         (r#"homeport_coverage{state="reduced"}"#, "1"),

@@ -112,6 +112,7 @@ pub(super) fn drain(
                 closed: hot.closed != 0,
                 hot,
                 volume,
+                since: None,
                 resumed: saved.phase != super::baselines::SavedPhase::Free,
                 drained: true,
             });

@@ -165,7 +165,12 @@ impl Pins {
                     format!("no bpffs is mounted at {BPFFS_MOUNT}, and mounting one failed: {error}"),
                 ))
             })?;
-            tracing::info!(at = BPFFS_MOUNT, "mounted a bpffs");
+            if is_of_first_process() {
+                tracing::info!(at = BPFFS_MOUNT, "mounted a bpffs");
+            } else {
+                // `ip netns exec` and `unshare --mount` give one that ends with what they run.
+                tracing::warn!(at = BPFFS_MOUNT, "mounted a bpffs in a mount namespace that is not the first process's: counting goes on without an agent only as long as that namespace is there");
+            }
         }
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -274,9 +279,22 @@ impl Pins {
         Ok(())
     }
 
-    /// The same with the directory itself.
+    /// The same with the directory itself, unless others keep something there: it may be the root of a bpffs.
     pub(super) fn remove(self) -> io::Result<()> {
-        remove_tree(&self.root)
+        for directory in ["links", "sets", "new", "qdiscs"] {
+            remove_tree(&self.root.join(directory))?;
+        }
+        let _ = fs::remove_dir(&self.root);
+        Ok(())
+    }
+}
+
+/// Whether this process has the mount namespace of the first one, as far as can be known.
+fn is_of_first_process() -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt"));
+    match (namespace("self"), namespace("1")) {
+        (Ok(own), Ok(first)) => own == first,
+        (Err(_), _) | (_, Err(_)) => true,
     }
 }
 

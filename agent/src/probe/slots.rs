@@ -32,6 +32,9 @@ pub struct Reading {
     pub cold: SlotCold,
     /// What is new.
     pub volume: Volume,
+    /// When the slot was looked at before: what is new left after that. `None` the first time, and as long as this agent
+    /// has not looked at all of them once.
+    pub since: Option<KernelTime>,
     /// Nothing more will come.
     pub closed: bool,
     /// An agent before this one has read this life of the slot.
@@ -76,6 +79,8 @@ pub(super) struct Slots {
     in_use: u32,
     /// Something was stored since the last commit.
     changed: bool,
+    /// When the last whole sweep began.
+    swept: Option<KernelTime>,
     pressure: Pressure,
     /// Cookies of sockets that are gone and had slots for many destinations.
     gone: HashSet<u64>,
@@ -115,6 +120,7 @@ impl Slots {
             drained: Vec::new(),
             in_use: 0,
             changed: false,
+            swept: None,
             pressure: Pressure::default(),
             gone: HashSet::new(),
         }
@@ -285,6 +291,7 @@ impl Slots {
             }
         }
         self.make_room(now);
+        self.swept = Some(now);
         None
     }
 
@@ -326,9 +333,11 @@ impl Slots {
     fn take_reading(&mut self, slot: u32, hot: SlotHot, now: KernelTime) -> Reading {
         let baseline = &mut self.baselines[slot as usize];
         let volume = baseline.until(&hot);
-        if matches!(baseline.phase, Phase::Free | Phase::Fresh) {
+        let is_first = matches!(baseline.phase, Phase::Free | Phase::Fresh);
+        if is_first {
             self.pressure.begun();
         }
+        let since = if is_first { None } else { self.swept.map(|swept| swept.max(baseline.last_growth)) };
         let phase = if baseline.phase == Phase::Retiring { Phase::Retiring } else { Phase::Live };
         *baseline = Baseline {
             wire_bytes: hot.wire_bytes,
@@ -349,6 +358,7 @@ impl Slots {
             hot,
             cold: self.array.cold(slot),
             volume,
+            since,
             closed: hot.closed != 0,
             resumed,
             drained: false,

@@ -63,6 +63,29 @@ fn one_transfer_is_one_episode_with_one_open_updates_and_one_close() {
 }
 
 #[test]
+fn a_connection_that_rests_and_goes_on_is_another_episode_that_begins_when_it_goes_on() {
+    let settings = Settings { quiet_secs: 2, ..Settings::default() };
+    scene(&settings, |scene| {
+        let at = sink_at(Host::Foreign, Family::V4);
+        let _sink = scene.lab.listener(Host::Foreign, "tcp-sink", at, "")?;
+        let words = format!("tcp-push --to {at} --bytes 50000 --on-command");
+        let mut push = scene.lab.actor(Host::Storage, &words)?;
+        push.line()?;
+        push.tell("send")?;
+        push.line()?;
+        let first = closed_episode(scene, &[])?;
+        thread::sleep(Duration::from_secs(3));
+        push.tell("send")?;
+        push.line()?;
+        let second = closed_episode(scene, &[&first.id])?;
+        let time = |episode: &Episode, name: &str| episode.last()[name].as_i64().context("a time");
+        let (ended, began) = (time(&first, "end_time")?, time(&second, "start_time")?);
+        ensure!(ended < began, "{ended} to {began}: {:#}", second.last());
+        Ok(())
+    });
+}
+
+#[test]
 fn many_short_connections_to_one_country_are_one_episode() {
     scene(&Settings::default(), |scene| {
         let at = sink_at(Host::Foreign, Family::V6);

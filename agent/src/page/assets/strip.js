@@ -86,7 +86,7 @@ export const showStrip = (status) => {
   settle($("facts"), [
     fact("Policy", h("strong", null, main?.name ?? "none"), main?.preset ? ` (${main.preset})` : "", h("span", { class: "minor" }, main ? lists(main) : "", policies.length > 1 ? `, and ${plural(policies.length - 1, "policy", "policies")} for some senders` : "")),
     fact("Policy hash", h("code", { title: status.policy_hash }, status.policy_hash.slice(0, 12))),
-    fact("Mode", status.mode === "observe" ? "Observe and alert" : status.mode, h("span", { class: "minor" }, "nothing is blocked")),
+    fact("Mode", status.mode === "alert" ? "Observe and alert" : status.mode, h("span", { class: "minor" }, "nothing is blocked")),
     fact("Sent since start", bytes(status.totals.wire_bytes), h("span", { class: "minor" }, `${duration(Date.parse(status.time) - Date.parse(status.started))}, ${plural(status.totals.packets, "packet")}`)),
     fact("Last signed checkpoint", checkpoint ? timeElement(checkpoint.time) : "none", h("span", { class: "minor" }, checkpoint ? `${plural(checkpoint.size, "entry", "entries")} sealed${checkpoint.unsigned ? `, ${count(checkpoint.unsigned)} not yet` : ""}` : "records of this run are not sealed"),
       checkpoint?.fault ? h("span", { class: "minor" }, checkpoint.fault) : ""),
