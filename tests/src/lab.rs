@@ -20,7 +20,7 @@ use std::{
     fs::File,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::AsFd as _,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::PathBuf,
     process::{Command, Stdio},
     sync::{
@@ -263,6 +263,23 @@ impl Lab {
     ///
     /// Without root, and when a command of iproute2 or ethtool fails; nothing is left behind then.
     pub fn new() -> Result<Self> {
+        Self::make(false)
+    }
+
+    /// The same, with the namespace that this process is in as the storage host's: some of what the kernel serves, it
+    /// serves from the first one alone.
+    ///
+    /// # Errors
+    ///
+    /// As above; and when this machine has a network, which would be in the way.
+    pub fn in_first_namespace() -> Result<Self> {
+        let routes = output(Command::new("ip").args(["route", "show", "table", "all", "type", "unicast"]))?;
+        let is_empty = routes.lines().all(|route| route.contains(" dev lo "));
+        ensure!(is_empty, "the first network namespace of this machine is in use");
+        Self::make(true)
+    }
+
+    fn make(is_first: bool) -> Result<Self> {
         ensure!(
             rustix::process::geteuid().is_root(),
             "network namespaces and eBPF need root: run `cargo xtask test`, or cargo as root"
@@ -273,14 +290,20 @@ impl Lab {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let id = format!("{PREFIX}-{}-{number}", std::process::id());
         let lab = Self { id, cards: vec!["eth0"], framing_bytes: 0 };
-        lab.build()?;
+        lab.build(is_first)?;
         lab.wait_for_silence()?;
         Ok(lab)
     }
 
-    fn build(&self) -> Result<()> {
+    fn build(&self, is_first: bool) -> Result<()> {
         for host in Host::BUILT {
-            run(Command::new("ip").args(["netns", "add", &self.namespace(host)]))?;
+            let namespace = self.namespace(host);
+            if is_first && host == Storage {
+                let own = std::process::id().to_string();
+                run(Command::new("ip").args(["netns", "attach", &namespace, &own]))?;
+            } else {
+                run(Command::new("ip").args(["netns", "add", &namespace]))?;
+            }
             self.shell(host, SILENCE)?;
         }
         self.shell(
@@ -743,20 +766,36 @@ fn remove_leftovers() {
 
 /// Ends what still runs in a namespace, and removes it. Failures are of no interest: it may never have existed.
 fn remove(namespace: &str) {
+    if !is_own(namespace) {
+        end_processes(namespace);
+    }
+    let _ = output(Command::new("ip").args(["netns", "delete", namespace]));
+}
+
+/// Whether this process is in it. When that cannot be told, it is: then nobody is killed.
+fn is_own(namespace: &str) -> bool {
+    let inode = |path: &str| std::fs::metadata(path).map(|file| file.ino()).ok();
+    inode("/proc/self/ns/net") == inode(&format!("/run/netns/{namespace}"))
+}
+
+fn end_processes(namespace: &str) {
     let pids = output(Command::new("ip").args(["netns", "pids", namespace])).unwrap_or_default();
     let pids: HashSet<i32> = pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
     for pid in pids.into_iter().filter_map(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
-    let _ = output(Command::new("ip").args(["netns", "delete", namespace]));
 }
 
 fn run(command: &mut Command) -> Result<()> {
     output(command).map(drop)
 }
 
-/// Runs to the end; fails with what the program complained about.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
+/// Runs to the end and returns what it printed.
+///
+/// # Errors
+///
+/// With what the program complained about.
+pub fn output(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {command:?}"))?;
     if !output.status.success() {
         bail!("{command:?} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());

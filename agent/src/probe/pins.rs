@@ -169,7 +169,10 @@ impl Pins {
                 tracing::info!(at = BPFFS_MOUNT, "mounted a bpffs");
             } else {
                 // `ip netns exec` and `unshare --mount` give one that ends with what they run.
-                tracing::warn!(at = BPFFS_MOUNT, "mounted a bpffs in a mount namespace that is not the first process's: counting goes on without an agent only as long as that namespace is there");
+                tracing::warn!(
+                    at = BPFFS_MOUNT,
+                    "mounted a bpffs in a mount namespace that is not the first process's: counting goes on without an agent only as long as that namespace is there"
+                );
             }
         }
         let mut builder = fs::DirBuilder::new();

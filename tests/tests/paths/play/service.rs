@@ -2,10 +2,12 @@
 //!
 //! Most of their tools are not needed: the kernel is told through its own files what the tools would tell it.
 
+use std::process::Command;
+
 use anyhow::{Context as _, Result};
 use homeport_tests::{
-    actor::Sent,
-    lab::{Family, Host, Lab, Nic},
+    actor::{Impossible, Sent},
+    lab::{Family, Host, Lab, Nic, output},
 };
 
 use super::possible;
@@ -22,6 +24,9 @@ pub(crate) struct Service {
     read: &'static str,
     /// Lines of shell for the client's host, then for the server's, that end it all.
     stop: [&'static str; 2],
+    /// Of one that serves nobody but what is in the first network namespace: lines of shell that find out whether it is
+    /// possible, before anything is changed there.
+    in_first_namespace: Option<&'static str>,
 }
 
 /// NFS 4.2 alone (older versions ask for a port mapper), with one export, without the daemon that answers the kernel's questions: they are answered beforehand.
@@ -41,6 +46,7 @@ pub(crate) const NFSD: Service = Service {
         mount -i -t nfs4 -o vers=4.2,addr=$SERVER,clientaddr=$CLIENT,sec=sys $SERVER:/ /run/homeport-mnt
         cat /run/homeport-mnt/file >/dev/null",
     stop: ["umount /run/homeport-mnt", "echo 0 >/proc/fs/nfsd/threads; umount /run/homeport-nfs"],
+    in_first_namespace: None,
 };
 
 /// NVMe over TCP, with a file as its disk.
@@ -63,6 +69,7 @@ pub(crate) const NVMET: Service = Service {
         "cd /sys/kernel/config/nvmet; rm ports/1/subsystems/homeport; rmdir ports/1
          rmdir subsystems/homeport/namespaces/1 subsystems/homeport",
     ],
+    in_first_namespace: None,
 };
 
 /// iSCSI, with a disk in memory that everybody may read.
@@ -83,6 +90,7 @@ pub(crate) const ISCSI: Service = Service {
          rmdir iscsi/$name/tpgt_1/lun/lun_0 iscsi/$name/tpgt_1/np/* iscsi/$name/tpgt_1 iscsi/$name
          rmdir core/rd_mcp_0/disk core/rd_mcp_0",
     ],
+    in_first_namespace: None,
 };
 
 /// SMB, with a share in memory and a user of its own.
@@ -90,20 +98,15 @@ pub(crate) const ISCSI: Service = Service {
 /// Debian's 6.1.192 with ksmbd-tools 3.4.7 tells the client that there is no such share; with 3.5.3 a mount gets further,
 /// and the kernel panics in `smb2_open`, whatever the version of the protocol. So there is no row on 6.1.
 ///
-/// ksmbd listens at each interface by itself, in the namespace of whoever brings that interface up; its daemon must be in
-/// the first one of the machine, where the kernel looks for it.
+/// It listens at interfaces of the machine's first network namespace alone, and its daemon has to be there.
 pub(crate) const KSMBD: Service = Service {
-    start: "case $(uname -r) in
-            6.1.*) echo 'ksmbd of this kernel (6.1.192) takes no share of the tools of Debian 12, and panics with later ones' >&2; false;;
-        esac
-        modprobe ksmbd; modprobe cifs; shared=/run/homeport-smb; mkdir -p $shared
+    start: "modprobe cifs; shared=/run/homeport-smb; mkdir -p $shared
         mount -t tmpfs share $shared; head -c 4194304 /dev/urandom >$shared/file
         settings=/run/homeport-smb.conf; users=/run/homeport-smb.users
         printf '[share]\\npath = %s\\nread only = yes\\n' $shared >$settings; : >$users
         ksmbd.adduser -c $settings -i $users -a backup -p secret >/dev/null
-        nsenter --net=/proc/1/ns/net ksmbd.mountd -n0 -c $settings -u $users >/dev/null
+        ksmbd.mountd -n0 -c $settings -u $users >/dev/null
         for try in $(seq 600); do grep -q running /sys/class/ksmbd-control/stats 2>/dev/null && break; sleep 0.1; done
-        ip link set eth0 down; ip link set eth0 up; ip route add default via $ROUTER
         for try in $(seq 600); do ss -Hltn 'sport = 445' | grep -q . && break; sleep 0.1; done
         ss -Hltn 'sport = 445' | grep -q . || { echo 'ksmbd does not listen' >&2; false; }",
     read: "mkdir -p /run/homeport-mnt
@@ -113,6 +116,10 @@ pub(crate) const KSMBD: Service = Service {
         "umount /run/homeport-mnt",
         "echo hard >/sys/class/ksmbd-control/kill_server; umount /run/homeport-smb",
     ],
+    in_first_namespace: Some("case $(uname -r) in
+            6.1.*) echo 'ksmbd of this kernel (6.1.192) takes no share of the tools of Debian 12, and panics with later ones' >&2; false;;
+        esac
+        modprobe ksmbd"),
 };
 
 /// A client of iSCSI that can log in and read.
@@ -169,10 +176,15 @@ while at < 8192:
 
 /// A client abroad reads everything from it.
 pub(crate) fn read_from(service: &Service) -> Result<Played> {
-    let lab = Lab::new()?;
+    let lab = match service.in_first_namespace {
+        Some(question) => {
+            possible(output(Command::new("sh").args(["-ec", question])).map(drop))?;
+            Lab::in_first_namespace().map_err(|error| Impossible(format!("{error:#}")))?
+        }
+        None => Lab::new()?,
+    };
     let (server, client) = (Host::Storage.address(Family::V4), Host::Foreign.address(Family::V4));
-    let router = Host::Router.address(Family::V4);
-    let variables = format!("SERVER={server} CLIENT={client} ROUTER={router}");
+    let variables = format!("SERVER={server} CLIENT={client}");
     possible(lab.shell(Host::Storage, &format!("{variables}\n{}", service.start)))?;
     let stage = Stage::own(lab)?;
     let read = format!("{variables} INITIATOR='{}'\n{}", INITIATOR.replace('\'', r"'\''"), service.read);
