@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use homeport::cli::Cli;
+use homeport::cli::{Cli, tell};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match cli.run() {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("homeport: {:#}", failure.error);
+            tell(&failure);
             failure.exit.into()
         }
     }

@@ -1,14 +1,18 @@
 //! `homeport check`
 
-use std::io::IsTerminal as _;
+use std::{
+    fmt::{self, Write as _},
+    io::IsTerminal as _,
+    path::Path,
+};
 
-use super::ConfigArgs;
+use super::{ConfigArgs, out};
 use crate::{
     app,
     clock::WallTime,
     config::{self, Config, render},
     exit::{Exit, Failure},
-    geo::gate::Freshness,
+    geo::{gate::Freshness, locator::Locator},
     ledger::witness::{client::Client, watch::WitnessSettings},
     sink::preflight,
 };
@@ -27,40 +31,56 @@ pub(super) struct Args {
 
 /// Who gets records and checkpoints. What is wrong with their files is told and is no fault: records wait, and files
 /// may come later.
-fn print_receivers(config: &Config) {
+fn receivers(out: &mut String, config: &Config) -> fmt::Result {
     let sinks = config.delivered_to();
     if !sinks.is_empty() {
-        println!("\nSinks:");
+        writeln!(out, "\nSinks:")?;
     }
     for sink in &sinks {
-        println!("  {}: {} to {}", sink.name, sink.kind.as_str(), preflight::destination(sink));
+        writeln!(out, "  {}: {} to {}", sink.name, sink.kind.as_str(), preflight::destination(sink))?;
         if let Err(error) = preflight::files(sink) {
-            println!("    WARNING nothing can be delivered as it is: {error}");
+            writeln!(out, "    WARNING nothing can be delivered as it is: {error}")?;
         }
     }
     if !config.witnesses.is_empty() {
-        println!("\nWitnesses:");
+        writeln!(out, "\nWitnesses:")?;
     }
     for WitnessSettings { witness, ca_file, .. } in &config.witnesses {
-        println!("  {}: {} at {}", witness.name, witness.key.name(), witness.url);
+        writeln!(out, "  {}: {} at {}", witness.name, witness.key.name(), witness.url)?;
         if let Err(error) = Client::trusting(ca_file.as_deref()) {
-            println!("    WARNING nothing can be signed as it is: {error}");
+            writeln!(out, "    WARNING nothing can be signed as it is: {error}")?;
         }
     }
+    Ok(())
 }
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     if args.defaults {
-        print!("{}", config::reference());
+        out::print(&config::reference())?;
         return Ok(Exit::Success);
     }
     let asked = ConfigArgs { config: args.config.config.or(args.file) };
     let (config, path) = asked.load()?;
     let now = WallTime::now();
-    print!("{}", render::effective(&config, now, std::io::stdout().is_terminal()));
+    out::print(&render::effective(&config, now, std::io::stdout().is_terminal()))?;
     let databases = app::open_databases(&config, now).map_err(|error| Failure::new(Exit::Unusable, error))?;
-    println!("\nLoaded databases:");
-    for report in databases.locator(&config).databases() {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = rest(&mut text, &config, path.as_deref(), &databases.locator(&config), now);
+    out::print(&text)?;
+    Ok(Exit::Success)
+}
+
+/// What is behind the effective policy: databases, receivers, and that there is no fault.
+fn rest(
+    out: &mut String,
+    config: &Config,
+    path: Option<&Path>,
+    locator: &Locator,
+    now: WallTime,
+) -> fmt::Result {
+    writeln!(out, "\nLoaded databases:")?;
+    for report in locator.databases() {
         let age = report.age_days(now);
         let limits = &config.geo;
         let word = match Freshness::of_age(age) {
@@ -68,15 +88,14 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
             _ if age >= i64::from(limits.warn_after_days.get()) => ", old",
             Freshness::Fresh | Freshness::Old | Freshness::Stale => "",
         };
-        println!("  {report}; {age} days old{word}");
+        writeln!(out, "  {report}; {age} days old{word}")?;
         for warning in &report.warnings {
-            println!("    {warning}");
+            writeln!(out, "    {warning}")?;
         }
     }
-    print_receivers(&config);
+    receivers(out, config)?;
     match path {
-        Some(path) => println!("\n{}: no faults", path.display()),
-        None => println!("\nNo configuration file: these are the built-in defaults."),
+        Some(path) => writeln!(out, "\n{}: no faults", path.display()),
+        None => writeln!(out, "\nNo configuration file: these are the built-in defaults."),
     }
-    Ok(Exit::Success)
 }

@@ -1,6 +1,10 @@
 //! `homeport cleanup`
 
-use std::{fs, io, path::Path};
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
 
 use super::ConfigArgs;
 use crate::{
@@ -31,19 +35,19 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         })?;
         found |= removed != probe::Removed::default();
         if removed.sets > 0 || !removed.links.is_empty() {
-            println!(
+            say(&format!(
                 "removed {}: {} sets of maps, {} programs detached ({})",
                 pin_dir.display(),
                 removed.sets,
                 removed.links.len(),
                 removed.links.join(", ")
-            );
+            ));
         }
         for (program, interface) in &removed.filters {
-            println!("removed the tc filter {program} from {interface}");
+            say(&format!("removed the tc filter {program} from {interface}"));
         }
         for interface in &removed.qdiscs {
-            println!("removed the clsact qdisc from interface {interface}");
+            say(&format!("removed the clsact qdisc from interface {interface}"));
         }
     }
     for name in ["run.state", "run.names"] {
@@ -55,10 +59,15 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     // Only if it is empty: others may keep things there.
     let _ = fs::remove_dir(&config.agent.run_dir);
     if !found {
-        println!("nothing to remove: no agent has left anything in the kernel");
+        say("nothing to remove: no agent has left anything in the kernel");
     }
-    println!("records and the state in {} were left as they are", config.agent.state_dir.display());
+    say(&format!("records and the state in {} were left as they are", config.agent.state_dir.display()));
     Ok(Exit::Success)
+}
+
+/// Cleaning goes on when nobody can be told of it.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// Removes a file and says so; false when there is none.
@@ -72,7 +81,7 @@ fn remove(path: &Path) -> Result<bool, Failure> {
 
 fn told(path: &Path, removed: bool) -> bool {
     if removed {
-        println!("removed {}", path.display());
+        say(&format!("removed {}", path.display()));
     }
     removed
 }

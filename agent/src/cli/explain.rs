@@ -1,8 +1,11 @@
 //! `homeport explain`
 
-use std::net::IpAddr;
+use std::{
+    fmt::{self, Write as _},
+    net::IpAddr,
+};
 
-use super::ConfigArgs;
+use super::{ConfigArgs, out};
 use crate::{
     app,
     clock::WallTime,
@@ -10,6 +13,7 @@ use crate::{
     flow::{Initiator, Owner, Protocol},
     geo::{Evidence, Locate as _, Located, Source},
     policy::{ExceptionUse, Subject, Verdict},
+    record::harmless,
 };
 
 #[derive(Debug, clap::Args)]
@@ -70,28 +74,37 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
             })
             .collect();
         if args.json {
-            println!("{}", json(address, &located, &verdicts, now));
+            out::line(&json(address, &located, &verdicts, now).to_string())?;
         } else {
-            print(address, &located, &verdicts, now);
+            let mut text = String::new();
+            // Writing to a string does not fail.
+            let _ = write(&mut text, address, &located, &verdicts, now);
+            out::print(&text)?;
         }
     }
     Ok(Exit::Success)
 }
 
-fn print(address: IpAddr, located: &Located, verdicts: &[(String, String, String)], now: WallTime) {
+fn write(
+    out: &mut String,
+    address: IpAddr,
+    located: &Located,
+    verdicts: &[(String, String, String)],
+    now: WallTime,
+) -> fmt::Result {
     let Evidence { embedded, via, source, prefix, answers, autonomous_system } = &located.evidence;
     let name = located.location.country().and_then(|code| code.name());
-    println!("{address}");
+    writeln!(out, "{address}")?;
     match name {
-        Some(name) => println!("  location   {} ({name})", located.location),
-        None => println!("  location   {}", located.location),
+        Some(name) => writeln!(out, "  location   {} ({name})", located.location)?,
+        None => writeln!(out, "  location   {}", located.location)?,
     }
     if let (Some(via), Some(embedded)) = (via, embedded) {
-        println!("  looked up  {embedded}, the IPv4 address inside ({})", via.as_str());
+        writeln!(out, "  looked up  {embedded}, the IPv4 address inside ({})", via.as_str())?;
     }
     match prefix {
-        Some(prefix) => println!("  because    {}, network {prefix}", source_text(source)),
-        None => println!("  because    {}", source_text(source)),
+        Some(prefix) => writeln!(out, "  because    {}, network {prefix}", source_text(source))?,
+        None => writeln!(out, "  because    {}", source_text(source))?,
     }
     for answer in answers {
         let country = answer.country.map_or_else(|| "no country".to_owned(), |code| code.to_string());
@@ -101,21 +114,24 @@ fn print(address: IpAddr, located: &Located, verdicts: &[(String, String, String
             .filter(|registered| Some(*registered) != answer.country)
             .map_or_else(String::new, |code| format!(", registered in {code}"));
         let built = answer.database.built;
-        println!(
+        writeln!(
+            out,
             "  database   {} says {country} for {prefix}{registered}; built {}, {} days ago",
             answer.database.name,
             &built.to_string()[..10],
             now.days_since(built)
-        );
+        )?;
     }
     if let Some(system) = autonomous_system {
-        println!("  network    AS{} {}", system.number, system.organization.as_deref().unwrap_or(""));
+        // What a database says of a network is what the network said of itself.
+        let organization = system.organization.as_deref().map(harmless).unwrap_or_default();
+        writeln!(out, "  network    AS{} {organization}", system.number)?;
     }
     for (policy, verdict, reason) in verdicts {
-        println!("  policy     {policy}: {verdict}");
-        println!("             {reason}");
+        writeln!(out, "  policy     {policy}: {verdict}")?;
+        writeln!(out, "             {reason}")?;
     }
-    println!();
+    writeln!(out)
 }
 
 fn source_text(source: &Source) -> String {

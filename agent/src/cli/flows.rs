@@ -1,13 +1,16 @@
 //! `homeport flows`
 
+use std::fmt::{self, Write as _};
+
 use super::{
     agent::{AgentArgs, failure},
-    table,
+    out, table,
 };
 use crate::{
     app::snapshot::FlowsView,
     control,
     exit::{Exit, Failure},
+    record::harmless_copy,
 };
 
 /// Flows that fit on a screen.
@@ -36,15 +39,19 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         limit => limit,
     };
     let (view, text) = control::ask_flows(&socket, limit).map_err(failure)?;
-    if args.json {
-        print!("{text}");
-    } else {
-        print(view);
-    }
+    out::print(&if args.json { text } else { text_of(&view)? })?;
     Ok(Exit::Success)
 }
 
-fn print(mut view: FlowsView) {
+/// The table. Names of processes are chosen by whoever is watched.
+fn text_of(view: &FlowsView) -> serde_json::Result<String> {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = write(&mut out, harmless_copy(view)?);
+    Ok(out)
+}
+
+fn write(out: &mut String, mut view: FlowsView) -> fmt::Result {
     view.flows.sort_by_key(|flow| std::cmp::Reverse(flow.volume.wire_bytes));
     let shown = view.flows.len() as u64;
     let rows: Vec<Vec<String>> = view
@@ -75,24 +82,30 @@ fn print(mut view: FlowsView) {
             ]
         })
         .collect();
-    print!("{}", table::render(&["OWNER", "", "REMOTE", "LOCATION", "VERDICT", "WIRE", "PAYLOAD"], &rows));
+    write!(
+        out,
+        "{}",
+        table::render(&["OWNER", "", "REMOTE", "LOCATION", "VERDICT", "WIRE", "PAYLOAD"], &rows)
+    )?;
     if view.rows > shown {
-        println!("... and {} more (--all shows them)", view.rows - shown);
+        writeln!(out, "... and {} more (--all shows them)", view.rows - shown)?;
     }
-    println!(
+    writeln!(
+        out,
         "\n{} flows, {} on the wire, {} payload since {}; -> we opened, <- they did",
         view.rows,
         table::bytes(view.totals.wire_bytes),
         table::bytes(view.totals.payload_bytes),
         view.started
-    );
+    )?;
     for interface in &view.interfaces {
         let counted =
             [interface.socket, interface.forwarded, interface.packet, interface.time_wait, interface.non_ip]
                 .iter()
                 .map(|frames| frames.bytes)
                 .sum::<u64>();
-        println!(
+        writeln!(
+            out,
             "{}: card says {}, we saw {} at the edge, {} of it without a local socket",
             interface.name,
             table::bytes(interface.nic_tx_bytes),
@@ -100,21 +113,65 @@ fn print(mut view: FlowsView) {
             table::bytes(
                 counted - interface.socket.bytes - interface.time_wait.bytes - interface.non_ip.bytes
             )
-        );
+        )?;
     }
     for class in &view.overflow {
-        println!(
+        writeln!(
+            out,
             "not in the table: {} of {} to {} ({})",
             table::bytes(class.volume.wire_bytes),
             class.owner_class,
             class.location,
             class.verdict
-        );
+        )?;
     }
     for loss in view.losses.iter().filter(|loss| loss.events > 0) {
-        println!("loss: {} x{} ({})", loss.cause, loss.events, table::bytes(loss.bytes));
+        writeln!(out, "loss: {} x{} ({})", loss.cause, loss.events, table::bytes(loss.bytes))?;
     }
     for condition in &view.degraded {
-        println!("DEGRADED {}: {}", condition.part, condition.reason);
+        writeln!(out, "DEGRADED {}: {}", condition.part, condition.reason)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_a_watched_process_is_called_cannot_drive_the_terminal() {
+        let hostile = "x\u{1b}[2J\nforged line\u{202e}";
+        let volume = json!({"wire_bytes": 9, "payload_bytes": 1, "packets": 1});
+        let mut flow = json!({
+            "owner": {
+                "label": hostile, "kind": "process", "pid": 7, "start_boot_ns": 1, "exe": hostile, "command_line": hostile,
+                "uid": 0, "user": null, "login_uid": null, "unit": null, "container": null, "cgroup": null,
+                "quality": "exact",
+            },
+            "remote": "192.0.2.1", "remote_port": 443, "local": null, "local_port": 1, "protocol": "tcp",
+            "service_port": 443, "initiator": "local", "sensor": "socket", "location": hostile, "country": null,
+            "verdict": "approved", "rule": null, "exception": null, "policy": "default", "reason": "",
+            "control_bytes": 0, "violating_bytes": 0, "first_seen": "", "last_seen": "", "pre_existing": false,
+            "closed": false,
+        });
+        for (key, value) in volume.as_object().expect("an object") {
+            flow[key] = value.clone();
+        }
+        let time = json!({"wall_us": 1, "processor_us": 1});
+        let view: Value = json!({
+            "schema": 1, "time": "", "started": "", "host": "h1", "policy_hash": "", "flows": [flow], "rows": 1,
+            "table": {"added": 1, "retired": 0, "evicted": 0, "overflowed_readings": 0}, "classes": [], "overflow": [],
+            "retired": volume, "totals": volume, "losses": [], "interfaces": [],
+            "attribution": {"socket": 9, "owned": 9, "unnamed": 0, "rest": 0},
+            "slots": {"in_use": 1, "capacity": 2},
+            "sweep": {"last": time, "longest": time, "read_last": time, "read_longest": time},
+            "degraded": [{"part": "accounting", "reason": hostile}],
+        });
+        let text = text_of(&serde_json::from_value(view).expect("a view")).expect("text");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+        assert_eq!(text.matches("x\\u{1b}[2J").count(), 3, "{text}");
+        assert!(text.lines().all(|line| !line.starts_with("forged")), "{text}");
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Subcommand};
 use clap_complete::Shell;
 
-use super::Cli;
+use super::{Cli, out};
 use crate::exit::{Exit, Failure};
 
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,9 @@ enum What {
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     match args.what {
         What::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "homeport", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "homeport", &mut script);
+            out::print(&String::from_utf8(script)?)?;
         }
         What::Man { directory } => {
             clap_mangen::generate_to(Cli::command(), &directory)

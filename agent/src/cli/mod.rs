@@ -1,5 +1,7 @@
 //! The command line: one file per command.
 
+#![warn(clippy::print_stdout, reason = "`println!` panics when the disk is full: use `out`")]
+
 mod agent;
 mod check;
 mod cleanup;
@@ -7,9 +9,12 @@ mod coverage;
 mod doctor;
 mod explain;
 mod flows;
+#[cfg(test)]
+mod full_output;
 mod generate;
 mod ledger;
 mod log;
+mod out;
 mod report;
 mod run;
 mod selftest;
@@ -20,6 +25,7 @@ mod witness;
 use std::{io::IsTerminal as _, path::PathBuf};
 
 use clap::{Parser, Subcommand};
+pub use out::tell;
 
 use crate::{
     clock::WallTime,

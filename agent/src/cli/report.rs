@@ -1,11 +1,6 @@
 //! `homeport report`
 
-use std::{
-    fs,
-    io::{IsTerminal as _, Write as _},
-    path::PathBuf,
-    str::FromStr,
-};
+use std::{fs, io::IsTerminal as _, path::PathBuf, str::FromStr};
 
 use anyhow::{Context as _, anyhow};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -13,6 +8,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use super::{
     ConfigArgs,
     ledger::{KeyArgs, open, policy, progress::Progress, unusable},
+    out,
 };
 use crate::{
     clock::WallTime,
@@ -25,7 +21,8 @@ const AFTER_HELP: &str = "\
 Exit codes:
    0  the statement is made, and the ledger verifies
    3  the configuration has faults, or names no ledger
-   6  the directory, a key or the witness policy cannot be read, or the output cannot be written
+   6  the directory, a key or the witness policy cannot be read, the output cannot be written, or nothing is on
+      record for the period
   10  the statement is made, and says that it proves nothing: the ledger does not verify
 
 Examples:
@@ -114,8 +111,9 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let reader = open(&directory)?;
     let asked = Asked { from: args.from.map(|time| time.0), to: args.to.map(|time| time.0), options };
     let mut progress = Progress::new();
-    let statement = make(&reader, &asked, WallTime::now(), &mut |done, of| progress.tell(done, of));
+    let made = make(&reader, &asked, WallTime::now(), &mut |done, of| progress.tell(done, of));
     progress.end();
+    let statement = made.map_err(|error| unusable(anyhow!("{}: {error}", directory.display())))?;
     let shown = match () {
         () if args.html => html(&statement),
         () if args.json => serde_json::to_string(&statement)? + "\n",
@@ -123,7 +121,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     };
     match &args.output {
         Some(path) => fs::write(path, shown).with_context(|| path.display().to_string()).map_err(unusable)?,
-        None => std::io::stdout().lock().write_all(shown.as_bytes())?,
+        None => out::print(&shown)?,
     }
     if statement.proof.verified {
         return Ok(Exit::Success);

@@ -1,9 +1,13 @@
 //! `homeport selftest`
 
-use super::agent::{AgentArgs, failure};
+use super::{
+    agent::{AgentArgs, failure},
+    out,
+};
 use crate::{
     control,
     exit::{Exit, Failure},
+    record::harmless,
 };
 
 #[derive(Debug, clap::Args)]
@@ -18,21 +22,22 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let socket = args.agent.socket()?;
     let (view, text) = control::ask_selftest(&socket).map_err(failure)?;
-    if args.json {
-        print!("{text}");
+    let told = if args.json {
+        text
     } else if view.passed {
-        println!(
-            "passed: a datagram to {} came out as a finding on disk in {} ms",
+        format!(
+            "passed: a datagram to {} came out as a finding on disk in {} ms\n",
             view.destination, view.took_ms
-        );
+        )
     } else {
-        println!(
-            "FAILED at stage {}: {} (destination {}, {} ms)",
+        format!(
+            "FAILED at stage {}: {} (destination {}, {} ms)\n",
             view.failed.unwrap_or_default(),
-            view.reason.unwrap_or_default(),
+            harmless(&view.reason.unwrap_or_default()),
             view.destination,
             view.took_ms
-        );
-    }
+        )
+    };
+    out::print(&told)?;
     Ok(if view.passed { Exit::Success } else { Exit::NotCovered })
 }

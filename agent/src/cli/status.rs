@@ -1,14 +1,17 @@
 //! `homeport status`
 
+use std::fmt::{self, Write as _};
+
 use super::{
     agent::{AgentArgs, failure},
-    table,
+    out, table,
 };
 use crate::{
     app::status::{StatusView, UnwrittenRow},
     control,
     exit::{Exit, Failure},
     ledger::witness::watch::WitnessRow,
+    record::harmless_copy,
     sink::SinkRow,
 };
 
@@ -24,11 +27,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let socket = args.agent.socket()?;
     let (view, text) = control::ask_status(&socket).map_err(failure)?;
-    if args.json {
-        print!("{text}");
-    } else {
-        print(&view);
-    }
+    out::print(&if args.json { text } else { text_of(&view)? })?;
     Ok(exit(&view))
 }
 
@@ -47,22 +46,30 @@ fn is_unwell(sink: &SinkRow) -> bool {
     sink.state == "failing"
 }
 
-fn print(view: &StatusView) {
+/// The screen. Names of processes are chosen by whoever is watched, answers by whoever receives.
+fn text_of(view: &StatusView) -> serde_json::Result<String> {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = write(&mut out, &harmless_copy(view)?);
+    Ok(out)
+}
+
+fn write(out: &mut String, view: &StatusView) -> fmt::Result {
     let verdict = match view.violations {
         0 => "IN POLICY".to_owned(),
         1 => "OUT OF POLICY: 1 violation is open".to_owned(),
         count => format!("OUT OF POLICY: {count} violations are open"),
     };
-    println!("{verdict}; {} at {}", view.coverage.to_uppercase(), view.time);
-    println!("{}, homeport {}, counting since {}", view.host, view.version, view.started);
+    writeln!(out, "{verdict}; {} at {}", view.coverage.to_uppercase(), view.time)?;
+    writeln!(out, "{}, homeport {}, counting since {}", view.host, view.version, view.started)?;
     let hash = view.policy_hash.get(..12).unwrap_or(&view.policy_hash);
-    println!("mode {}, policies {} (set {hash})", view.mode, view.policies.join(", "));
+    writeln!(out, "mode {}, policies {} (set {hash})", view.mode, view.policies.join(", "))?;
     for reason in &view.reasons {
-        println!("  {}: {}: {}", reason.state, reason.part, reason.reason);
+        writeln!(out, "  {}: {}: {}", reason.state, reason.part, reason.reason)?;
     }
     if view.exceptions_in_use + view.coverage_findings > 0 {
         let (exceptions, findings) = (view.exceptions_in_use, view.coverage_findings);
-        println!("exceptions in use: {exceptions}; open findings about coverage: {findings}");
+        writeln!(out, "exceptions in use: {exceptions}; open findings about coverage: {findings}")?;
     }
     if !view.episodes.is_empty() {
         let rows: Vec<Vec<String>> = view
@@ -81,10 +88,10 @@ fn print(view: &StatusView) {
             })
             .collect();
         let header = ["VIOLATION", "TO", "OWNER", "WIRE", "POLICY", "SINCE", "EPISODE"];
-        print!("\n{}", table::render(&header, &rows));
+        write!(out, "\n{}", table::render(&header, &rows))?;
         let more = view.violations.saturating_sub(rows.len() as u64);
         if more > 0 {
-            println!("... and {more} more");
+            writeln!(out, "... and {more} more")?;
         }
     }
     if let Some(ledger) = &view.ledger {
@@ -92,35 +99,41 @@ fn print(view: &StatusView) {
             || "nothing signed yet".to_owned(),
             |time| format!("{} signed at {time}", ledger.checkpoint_size),
         );
-        println!("\nledger {}: {} entries, {signed}", ledger.origin, ledger.size);
+        writeln!(out, "\nledger {}: {} entries, {signed}", ledger.origin, ledger.size)?;
         for problem in ledger.fault.iter().chain(&ledger.damage) {
-            println!("  {problem}");
+            writeln!(out, "  {problem}")?;
         }
     }
     if let Some(UnwrittenRow { since, reason, records, bytes, dropped }) = &view.unwritten {
         let bytes = table::bytes(*bytes);
-        println!(
+        writeln!(
+            out,
             "  {records} records of {bytes} wait in memory since {since}, {dropped} were dropped: {reason}"
-        );
+        )?;
     }
     for row in &view.witnesses {
-        println!("  {}", witness_line(row));
+        writeln!(out, "  {}", witness_line(row))?;
     }
     if !view.sinks.is_empty() {
         let rows: Vec<Vec<String>> = view.sinks.iter().map(sink_row).collect();
         let header = ["SINK", "KIND", "STATE", "BEHIND", "DELIVERED", "RETRIES", "REFUSED", "LAST SUCCESS"];
-        print!("\n{}", table::render(&header, &rows));
+        write!(out, "\n{}", table::render(&header, &rows))?;
         // On a line of its own: receivers answer at length.
         for row in view.sinks.iter().filter(|row| is_unwell(row)) {
             if let Some(error) = &row.last_error {
-                println!("  {}: {}", row.name, error.reason);
+                writeln!(out, "  {}: {}", row.name, error.reason)?;
             }
         }
     }
-    println!();
+    writeln!(out)?;
     for row in &view.databases {
-        println!("database {} ({}), built {}, {} days old", row.name, row.kind, row.built, row.age_days);
+        writeln!(
+            out,
+            "database {} ({}), built {}, {} days old",
+            row.name, row.kind, row.built, row.age_days
+        )?;
     }
+    Ok(())
 }
 
 fn witness_line(row: &WitnessRow) -> String {
@@ -166,6 +179,27 @@ mod tests {
             "dead_letters":0,"skipped":0,"last_success":null,"last_error":null,"failing_since":null}}]}}"#
         );
         serde_json::from_str(&text).expect("a view")
+    }
+
+    #[test]
+    fn what_a_watched_process_is_called_cannot_drive_the_terminal() {
+        let hostile = "x\u{1b}[2J\u{1b}]0;IN POLICY\u{7}\nIN POLICY; COVERED\u{202e}";
+        let mut view = view(1, "reduced", "failing");
+        view.reasons = serde_json::from_value(
+            serde_json::json!([{"state": "reduced", "part": "accounting", "reason": hostile}]),
+        )
+        .expect("a reason");
+        view.episodes = serde_json::from_value(serde_json::json!([{
+            "id": "e1", "kind": "transfer", "severity": "high", "policy": "default", "owner": hostile,
+            "place": hostile, "initiator": "local", "first_seen": "", "last_seen": "", "wire_bytes": 4_000,
+        }]))
+        .expect("an episode");
+        view.sinks[0].last_error =
+            serde_json::from_value(serde_json::json!({"time": "", "reason": hostile})).expect("an error");
+        let text = text_of(&view).expect("text");
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text}");
+        assert_eq!(text.matches("x\\u{1b}[2J").count(), 4, "{text}");
+        assert!(text.lines().all(|line| !line.starts_with("IN POLICY")), "{text}");
     }
 
     #[test]

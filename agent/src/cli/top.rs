@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::agent::{AgentArgs, failure};
+use super::{
+    agent::{AgentArgs, failure},
+    out,
+};
 use crate::{
     control::{self, AskError},
     exit::{Exit, Failure},
@@ -49,7 +52,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     if args.once || !is_terminal {
         thread::sleep(ONCE);
         let now = ask(&socket).map_err(failure)?;
-        print!("{}", once(args.view, args.sort, &args.filter, first, now));
+        out::print(&once(args.view, args.sort, &args.filter, first, now))?;
         return Ok(Exit::Success);
     }
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

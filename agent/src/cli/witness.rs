@@ -8,7 +8,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::log;
+use super::{log, out};
 use crate::{
     exit::{Exit, Failure},
     ledger::{
@@ -49,10 +49,10 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     }
     let memory = Memory::open(&args.state_dir).map_err(|error| unusable(error.into()))?;
     let cosigner = key(&args.state_dir, &args.name).map_err(|error| unusable(error.into()))?;
-    println!("key      {}", cosigner.key());
+    tell(&format!("key      {}", cosigner.key()));
     for log in &logs {
         let size = memory.latest(log.name()).map_or(0, |head| head.size);
-        println!("watches  {} ({size} entries seen)", log.name());
+        tell(&format!("watches  {} ({size} entries seen)", log.name()));
     }
     let witness = Arc::new(Witness::new(cosigner, logs, memory));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -63,7 +63,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
             .map_err(unusable)?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        println!("listens  http://{}", listener.local_addr()?);
+        tell(&format!("listens  http://{}", listener.local_addr()?));
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -73,4 +73,11 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         serve(witness, listener, stop).await?;
         Ok(Exit::Success)
     })
+}
+
+/// Prints a line. A witness goes on when nobody can read it.
+fn tell(line: &str) {
+    if let Err(failure) = out::line(line) {
+        tracing::warn!(line, error = format!("{:#}", failure.error), "a line could not be printed");
+    }
 }

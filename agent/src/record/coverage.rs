@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// The kind of such a finding, as records have it.
+pub const KIND: &str = "coverage";
+
 /// See the module.
 #[derive(Clone, Debug, Serialize)]
 #[expect(missing_docs, reason = "the names are OCSF's")]
@@ -152,7 +155,7 @@ pub fn coverage(context: &Context<'_>, transition: &Transition) -> Record {
             uid: episode.id.to_string(),
             title,
             desc: format!("possible causes: {}", episode.subject.suspects().join("; ")),
-            types: ["coverage"],
+            types: [KIND],
             first_seen_time: first_seen.unix_millis(),
             last_seen_time: last_seen.unix_millis(),
             analytic: Analytic {
@@ -174,7 +177,7 @@ pub fn coverage(context: &Context<'_>, transition: &Transition) -> Record {
         unmapped: ocsf::Unmapped {
             homeport: Extra {
                 schema: SCHEMA,
-                kind: "coverage",
+                kind: KIND,
                 subject: episode.subject.as_str(),
                 transition: word,
                 transition_reason: reason,

@@ -23,6 +23,9 @@ pub const UPDATE: u8 = 2;
 /// `activity_id` of an episode that is over.
 pub const CLOSE: u8 = 3;
 
+/// The kind of a finding about the agent's own datagram, as records have it.
+pub const SELF_TEST: &str = "self-test";
+
 pub(super) const CLASS: ocsf::Class = ocsf::Class {
     category_uid: 2,
     category_name: "Findings",
@@ -183,9 +186,9 @@ pub fn self_test(context: &Context<'_>, transition: &Transition, nonce: &str) ->
         (finding.disposition_id, finding.disposition) = (17, "Logged");
         (finding.status_id, finding.status) = (4, "Resolved");
         finding.finding_info.title = "Self-test of the agent".to_owned();
-        finding.finding_info.types = ["self-test"];
+        finding.finding_info.types = [SELF_TEST];
         finding.finding_info.tags = vec![Tag { name: "nonce", value: nonce.to_owned() }];
-        finding.unmapped.homeport.kind = "self-test";
+        finding.unmapped.homeport.kind = SELF_TEST;
     }
     record
 }

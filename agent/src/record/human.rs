@@ -1,5 +1,8 @@
 //! Numbers and words for people.
 
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
 use crate::{
     alert::{Episode, Kind},
     flow::{Actor, Initiator, Owner},
@@ -54,6 +57,26 @@ pub(crate) fn harmless(text: &str) -> String {
         }
     }
     harmless
+}
+
+/// The same, with every text in it [`harmless`].
+///
+/// # Errors
+///
+/// When the type cannot be read back from its own JSON.
+pub(crate) fn harmless_copy<T: Serialize + DeserializeOwned>(original: &T) -> serde_json::Result<T> {
+    serde_json::to_value(original).map(harmless_value).and_then(serde_json::from_value)
+}
+
+fn harmless_value(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(harmless(&text)),
+        Value::Array(values) => Value::Array(values.into_iter().map(harmless_value).collect()),
+        Value::Object(fields) => Value::Object(
+            fields.into_iter().map(|(key, value)| (harmless(&key), harmless_value(value))).collect(),
+        ),
+        other => other,
+    }
 }
 
 /// `Germany (DE)`, or the bare code without a name.
@@ -127,5 +150,12 @@ mod tests {
     fn a_command_line_cannot_drive_the_terminal() {
         assert_eq!(harmless("rm\x1b[2J\n\u{202e}x"), "rm\\u{1b}[2J\\n\\u{202e}x");
         assert_eq!(harmless("naïve 文件"), "naïve 文件");
+    }
+
+    #[test]
+    fn a_harmless_copy_has_every_text_in_it() {
+        let original = vec![(Some("a\u{9b}2J".to_owned()), vec!["b\u{7}".to_owned()], 7_u64)];
+        let copy = harmless_copy(&original).expect("the same type");
+        assert_eq!(copy, [(Some("a\\u{9b}2J".to_owned()), vec!["b\\u{7}".to_owned()], 7)]);
     }
 }

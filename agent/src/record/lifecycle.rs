@@ -117,6 +117,27 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The words of all events, as records have them.
+    pub const WORDS: [&str; 15] = [
+        "start",
+        "stop",
+        "policy-change",
+        "policy-rejected",
+        "database-change",
+        "database-rejected",
+        "degraded",
+        "recovered",
+        "clock-step",
+        "gap",
+        "counting-gap",
+        "ledger-gap",
+        "retention",
+        "delivery",
+        "configuration-change",
+    ];
+}
+
 /// Entries of the ledger that are lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LedgerGap {
@@ -401,4 +422,33 @@ pub fn lifecycle(context: &Context<'_>, event: Event) -> Record {
         app: ocsf::Product::of(context.origin),
         unmapped: ocsf::Unmapped { homeport: Extra { schema: SCHEMA, event } },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_has_its_word() {
+        let source = include_str!("lifecycle.rs");
+        let (_, source) = source.split_once("pub enum Event {").expect("the enum");
+        let (source, _) = source.split_once("\n}").expect("its end");
+        let variants = source.lines().filter_map(|line| {
+            let name = line.strip_prefix("    ")?.split([' ', '(', ',']).next()?;
+            name.starts_with(|letter: char| letter.is_ascii_uppercase()).then_some(name)
+        });
+        let words: Vec<String> = variants
+            .map(|name| {
+                let mut word = String::new();
+                for letter in name.chars() {
+                    if letter.is_ascii_uppercase() && !word.is_empty() {
+                        word.push('-');
+                    }
+                    word.push(letter.to_ascii_lowercase());
+                }
+                word
+            })
+            .collect();
+        assert_eq!(words, Event::WORDS);
+    }
 }

@@ -27,7 +27,7 @@ pub mod person;
 mod shorten;
 pub mod writer;
 
-pub(crate) use human::{bytes as human_bytes, counted, harmless, number};
+pub(crate) use human::{bytes as human_bytes, counted, harmless, harmless_copy, number};
 pub use numbering::{Line, Numbering};
 use serde::{Deserialize, Serialize};
 

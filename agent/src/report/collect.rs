@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     entry::{Database, Event, Finding, Interval, Line, Place},
     episodes::Episodes,
+    nothing::NothingOnRecord,
     statement::{
         Coverage, CoverageRow, DatabaseRow, EpisodeRow, EventRow, ExceptionRow, GapRow, Host, InterfaceRow,
         LossRow, PlaceRow, PolicyChange, PolicyRow, Proof as Proven, ReasonRow, SCHEMA, Statement, Witness,
@@ -43,20 +44,34 @@ pub struct Asked {
 }
 
 /// Verifies a ledger and makes the statement. What does not verify is told in it.
-pub fn make<'b>(reader: &Reader, asked: &Asked, now: WallTime, tell: &'b mut Tell<'b>) -> Statement {
+///
+/// # Errors
+///
+/// When the ledger is what was signed, and has no record of the period.
+pub fn make<'b>(
+    reader: &Reader,
+    asked: &Asked,
+    now: WallTime,
+    tell: &'b mut Tell<'b>,
+) -> Result<Statement, NothingOnRecord> {
     let report = verify(reader, &asked.options, tell);
     let mut collector = Collector::new(asked);
     collector.before(reader);
     if let Some(size) = report.size {
         collector.all(reader, size);
     }
+    let made = collector.made;
     let mut statement = collector.finish();
     statement.schema = SCHEMA;
     statement.made = now.to_string();
     statement.version = env!("CARGO_PKG_VERSION").to_owned();
     prove(&mut statement.proof, report, reader);
+    // Of a ledger that was changed the statement says so, whatever is left of the period.
+    if statement.proof.verified && statement.proof.entries == 0 {
+        return Err(NothingOnRecord::new(asked, made));
+    }
     (statement.answer.word, statement.answer.sentences) = words::answer(&statement);
-    statement
+    Ok(statement)
 }
 
 fn prove(proof: &mut Proven, report: Report, reader: &Reader) {
@@ -159,7 +174,9 @@ struct Collector {
     missing: Vec<(i64, i64, String)>,
     not_covered: Vec<String>,
     recent: Recent,
-    /// When the first record was made and when the last: the period, as long as there is no interval.
+    /// When the first record of the ledger was made and when the last, of whatever period.
+    made: Option<(i64, i64)>,
+    /// When the first record of the period was made and when the last: the period, as long as there is no interval.
     logged: Option<(i64, i64)>,
     /// Begin of the first interval and end of the last one: the period, if none was asked for.
     watched: Option<(i64, i64)>,
@@ -184,6 +201,7 @@ impl Collector {
             missing: Vec::new(),
             not_covered: Vec::new(),
             recent: Recent::default(),
+            made: None,
             logged: None,
             watched: None,
         }
@@ -242,13 +260,13 @@ impl Collector {
         let is_before = self.from.is_some_and(|from| logged < from);
         let is_after = self.to.is_some_and(|to| logged >= to);
         let is_within = !is_before && !is_after && !only_before;
+        self.made = widened(self.made, logged);
         if is_within {
             let proof = &mut self.statement.proof;
             proof.first_entry.get_or_insert(index);
             proof.last_entry = Some(index);
             proof.entries += 1;
-            let (first, last) = self.logged.unwrap_or((logged, logged));
-            self.logged = Some((first.min(logged), last.max(logged)));
+            self.logged = widened(self.logged, logged);
         }
         if self.recent.has_or_takes(entry) {
             // It is in every number once.
@@ -495,13 +513,22 @@ impl Collector {
         }
     }
 
+    /// From when until when: as asked, else what the intervals cover. It is of no length only without a record.
+    fn period(&self) -> (i64, i64) {
+        let logged = self.logged.map(|(first, last)| (first, last + 1));
+        let between = |(first, last): (i64, i64)| (self.from.unwrap_or(first), self.to.unwrap_or(last));
+        let (from, to) = between(self.watched.or(logged).unwrap_or_default());
+        if from < to {
+            return (from, to);
+        }
+        // Asked for from behind the last interval on, or until before the first one: what is there was made beside them.
+        let (from, to) = between(logged.unwrap_or_default());
+        (from, to.max(from))
+    }
+
     fn finish(self) -> Statement {
+        let (from, to) = self.period();
         let mut statement = self.statement;
-        // Not of no length: of nothing, all would be counted.
-        let until_last_record = self.logged.map(|(first, last)| (first, last + 1));
-        let (first, last) = self.watched.or(until_last_record).unwrap_or_default();
-        let from = self.from.unwrap_or(first);
-        let to = self.to.unwrap_or(last).max(from);
         statement.period.from = words::time(from);
         statement.period.to = words::time(to);
         statement.period.milliseconds = to - from;
@@ -526,6 +553,12 @@ impl Collector {
         statement.limits = words::limits(&self.not_covered);
         statement
     }
+}
+
+/// The range of times with one more in it.
+fn widened(range: Option<(i64, i64)>, time: i64) -> Option<(i64, i64)> {
+    let (first, last) = range.unwrap_or((time, time));
+    Some((first.min(time), last.max(time)))
 }
 
 fn read<T: DeserializeOwned>(entry: &[u8]) -> Result<T, &'static str> {

@@ -10,6 +10,7 @@
 //! | `collect` | records become a statement |
 //! | `episodes` | records of findings become rows |
 //! | `time` | which time was watched, and how well |
+//! | `nothing` | a period of which nothing is on record |
 //! | `words` | sentences that text and HTML share |
 //! | `text`, `html` | the statement for people |
 //!
@@ -23,6 +24,7 @@ mod collect;
 mod entry;
 mod episodes;
 mod html;
+mod nothing;
 pub mod statement;
 mod text;
 mod time;
@@ -30,6 +32,7 @@ mod words;
 
 pub use collect::{Asked, make};
 pub use html::html;
+pub use nothing::NothingOnRecord;
 pub use statement::Statement;
 pub use text::text;
 

@@ -420,23 +420,7 @@ impl Statement {
     /// The same, with every text such that no terminal and no reader is misled by it: names of programs, command lines
     /// and the like are chosen by whoever is watched.
     pub(super) fn harmless(&self) -> Self {
-        let neutral = serde_json::to_value(self).map(neutralise).and_then(serde_json::from_value);
         // What was made from these types has their form.
-        neutral.unwrap_or_default()
-    }
-}
-
-fn neutralise(value: serde_json::Value) -> serde_json::Value {
-    use serde_json::Value;
-    match value {
-        Value::String(text) => Value::String(crate::record::harmless(&text)),
-        Value::Array(values) => Value::Array(values.into_iter().map(neutralise).collect()),
-        Value::Object(fields) => Value::Object(
-            fields
-                .into_iter()
-                .map(|(key, value)| (crate::record::harmless(&key), neutralise(value)))
-                .collect(),
-        ),
-        other => other,
+        crate::record::harmless_copy(self).unwrap_or_default()
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Statement, html, make, statement::Word, text};
+use super::{Asked, NothingOnRecord, Statement, html, make, statement::Word, text};
 use crate::{
     clock::WallTime,
     ledger::audit::{Reader, fixture::ReferenceLedger},
@@ -65,6 +65,10 @@ impl Scene {
     }
 
     fn statement(&self, from: Option<i64>, to: Option<i64>) -> Statement {
+        self.made(from, to).expect("a statement")
+    }
+
+    fn made(&self, from: Option<i64>, to: Option<i64>) -> Result<Statement, NothingOnRecord> {
         let reader = Reader::open(self.path()).expect("a ledger");
         let asked = Asked { from, to, ..Asked::default() };
         make(&reader, &asked, WallTime::from_unix_seconds(BEGIN / 1_000), &mut |_, _| {})
@@ -144,6 +148,69 @@ fn without_an_interval_nothing_is_said_to_be_counted() {
     let sentence = &statement.answer.sentences[0];
     assert!(wire > 0 && sentence.contains(&super::words::bytes(wire)), "{sentence}");
     assert!(sentence.contains("no interval of the period has the sum yet"), "{sentence}");
+}
+
+#[test]
+fn of_a_period_without_a_record_nothing_is_certified() {
+    let mut scene = Scene::new();
+    scene.ledger.publish();
+    let error = scene.made(None, None).expect_err("an empty ledger").to_string();
+    assert_eq!(error, "nothing is on record: the ledger has no record");
+
+    let scene = full();
+    let later = BEGIN + 30 * 24 * 60 * MINUTE;
+    for (from, to) in [
+        (Some(later), None),
+        (Some(later), Some(later + MINUTE)),
+        (None, Some(BEGIN - 60 * MINUTE)),
+        // Between two records, in time that intervals cover.
+        (Some(BEGIN + 10_000), Some(BEGIN + 20_000)),
+    ] {
+        let error = scene.made(from, to).expect_err("nothing is on record").to_string();
+        let own = "the first record of the ledger was made at 2026-10-31T23:55:00.000Z, the last at \
+                   2026-11-01T00:15:00.000Z";
+        assert!(error.starts_with("nothing is on record ") && error.ends_with(own), "{error}");
+    }
+    // What was changed proves nothing, and that is the answer also here.
+    std::fs::remove_file(scene.path().join(format!("tile/0/000.p/{}", scene.records.len()))).expect("a tile");
+    let statement = scene.statement(Some(later), None);
+    assert_eq!(statement.answer.word, Word::NotProven);
+    let sentences = statement.answer.sentences.join(" ");
+    assert!(sentences.contains("Nothing is on record") && !sentences.contains("in all of"), "{sentences}");
+}
+
+#[test]
+fn records_beside_the_intervals_are_no_clean_period() {
+    let mut scene = Scene::new();
+    scene.add(START, BEGIN, |_| {});
+    scene.add(INTERVAL, BEGIN + 10 + MINUTE, |record| {
+        record["start_time"] = (BEGIN + 10).into();
+        record["end_time"] = (BEGIN + 10 + MINUTE).into();
+        record["traffic"]["bytes_missed"] = 0.into();
+        approved(&mut record["unmapped"]["homeport"]);
+    });
+    scene.add(START, BEGIN + 20 + MINUTE, |_| {});
+    scene.ledger.publish();
+    assert_eq!(scene.statement(None, None).answer.word, Word::InPolicy);
+    for (from, to, milliseconds) in [
+        // Behind the last interval, before the first one, before both, and with more time than there is.
+        (Some(BEGIN + 15 + MINUTE), None, 6),
+        (None, Some(BEGIN + 5), 5),
+        (Some(BEGIN - 10), Some(BEGIN + 5), 15),
+        (Some(BEGIN - MINUTE), None, 10 + 2 * MINUTE),
+    ] {
+        let statement = scene.statement(from, to);
+        assert_eq!(statement.answer.word, Word::InPolicyAsFarAsSeen, "{:?}", statement.period);
+        assert_eq!(statement.period.milliseconds, milliseconds, "{:?}", statement.period);
+        let sentences = statement.answer.sentences.join(" ");
+        assert!(!sentences.contains("in all of the period"), "{sentences}");
+    }
+    // All of it was watched, and its bytes are in the interval that was recorded later.
+    scene.add(START, BEGIN + 30_000, |_| {});
+    scene.ledger.publish();
+    let part = scene.statement(Some(BEGIN + 20_000), Some(BEGIN + 40_000));
+    assert_eq!(part.coverage.counted_percent, 100.0);
+    assert_eq!(part.answer.word, Word::InPolicyAsFarAsSeen, "{:?}", part.answer);
 }
 
 #[test]
@@ -414,7 +481,7 @@ fn a_bundle_of_evidence_makes_the_same_statement() {
     .expect("a bundle");
     let reader = Reader::open(out.path()).expect("a bundle");
     let asked = Asked { from: Some(from), to: Some(to), ..Asked::default() };
-    let bundle = make(&reader, &asked, WallTime::from_unix_seconds(0), &mut |_, _| {});
+    let bundle = make(&reader, &asked, WallTime::from_unix_seconds(0), &mut |_, _| {}).expect("a statement");
     assert!(bundle.proof.verified, "{:#?}", bundle.proof);
     assert_eq!(bundle.totals, whole.totals);
     assert_eq!(bundle.places, whole.places);

@@ -130,6 +130,9 @@ pub(super) fn answer(statement: &Statement) -> (Word, Vec<String>) {
                 .to_owned(),
         );
     }
+    if proof.entries == 0 {
+        sentences.push("Nothing is on record for this period.".to_owned());
+    }
     let data = statement.totals.violation.data();
     let transfers = statement.violations.len() as u64;
     if data == 0 && transfers > 0 {
@@ -161,14 +164,21 @@ pub(super) fn answer(statement: &Statement) -> (Word, Vec<String>) {
     let coverage = &statement.coverage;
     let whole = statement.period.milliseconds;
     let counted_ms = coverage.covered_ms + coverage.reduced_ms;
-    sentences.push(if counted_ms == whole {
-        "Every byte was counted in all of the period.".to_owned()
-    } else {
-        format!(
+    // Of nothing, all would be counted.
+    let is_counted = whole > 0 && counted_ms >= whole;
+    let has_sums = statement.totals.intervals > 0;
+    sentences.push(match (is_counted, has_sums) {
+        (true, true) => "Every byte was counted in all of the period.".to_owned(),
+        (true, false) => {
+            "Every byte was counted in all of the period, but no interval was recorded in it: the sums \
+                          are in the period after it."
+                .to_owned()
+        }
+        (false, _) => format!(
             "Every byte was counted in {} of the period; of the other {} that cannot be said.",
             shown_percent(coverage.counted_percent),
             duration(whole - counted_ms)
-        )
+        ),
     });
     let missed = statement.totals.missed_bytes;
     if missed > 0 {
@@ -181,7 +191,7 @@ pub(super) fn answer(statement: &Statement) -> (Word, Vec<String>) {
     let word = match () {
         () if !proof.verified => Word::NotProven,
         () if data > 0 || transfers > 0 => Word::OutOfPolicy,
-        () if counted_ms < whole || missed > 0 || proof.unreadable > 0 => Word::InPolicyAsFarAsSeen,
+        () if !is_counted || !has_sums || missed > 0 || proof.unreadable > 0 => Word::InPolicyAsFarAsSeen,
         () => Word::InPolicy,
     };
     (word, sentences)

@@ -1,8 +1,10 @@
 //! What doctor says: lines for people, or one JSON object.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use serde::Serialize;
+
+use crate::{cli::out, exit::Failure, record::harmless};
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -34,6 +36,8 @@ pub(super) struct Report {
     json: bool,
     colour: bool,
     lines: Vec<Line>,
+    /// Whether lines could be printed so far; the first reason why not.
+    printed: Result<(), Failure>,
 }
 
 /// The outward form.
@@ -47,7 +51,7 @@ struct Outward<'a> {
 
 impl Report {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, colour: io::stdout().is_terminal(), lines: Vec::new() }
+        Self { json, colour: io::stdout().is_terminal(), lines: Vec::new(), printed: Ok(()) }
     }
 
     pub(super) fn line(&mut self, mark: Mark, what: &str, detail: &str) {
@@ -67,17 +71,23 @@ impl Report {
         });
     }
 
-    fn show(&self, mark: Mark, what: &str, detail: &str) {
+    fn show(&mut self, mark: Mark, what: &str, detail: &str) {
         let (word, code) = match mark {
             Mark::Ok => ("ok      ", "32"),
             Mark::Reduced => ("reduced ", "33"),
             Mark::Missing => ("MISSING ", "31"),
             Mark::Note => ("note    ", "0"),
         };
-        if self.colour {
-            println!("\x1b[{code}m{word}\x1b[0m{what:<18} {detail}");
+        // Names of interfaces and reasons of the kernel may hold anything.
+        let detail = harmless(detail);
+        let line = if self.colour {
+            format!("\x1b[{code}m{word}\x1b[0m{what:<18} {detail}")
         } else {
-            println!("{word}{what:<18} {detail}");
+            format!("{word}{what:<18} {detail}")
+        };
+        // Told at the end: what is tried out is taken back also when nobody can read of it.
+        if self.printed.is_ok() {
+            self.printed = out::line(&line);
         }
     }
 
@@ -87,15 +97,16 @@ impl Report {
     }
 
     /// Ends the report with a sentence for people, or prints all of it as JSON.
-    pub(super) fn finish(&self, sentence: &str) -> io::Result<()> {
-        let mut stdout = io::stdout();
-        if self.json {
-            let version = env!("CARGO_PKG_VERSION");
-            let outward = Outward { schema: 1, version, result: self.worst(), checks: &self.lines };
-            serde_json::to_writer_pretty(&mut stdout, &outward)?;
-            writeln!(stdout)
-        } else {
-            writeln!(stdout, "\n{sentence}")
+    ///
+    /// # Errors
+    ///
+    /// When anything of it could not be printed.
+    pub(super) fn finish(self, sentence: &str) -> Result<(), Failure> {
+        if !self.json {
+            return self.printed.and_then(|()| out::print(&format!("\n{sentence}\n")));
         }
+        let version = env!("CARGO_PKG_VERSION");
+        let outward = Outward { schema: 1, version, result: self.worst(), checks: &self.lines };
+        out::line(&serde_json::to_string_pretty(&outward)?)
     }
 }

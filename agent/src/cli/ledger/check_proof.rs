@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::{KeyArgs, policy, unusable};
 use crate::{
+    cli::out,
     exit::{Exit, Failure},
     ledger::audit::{note::Signed, proof::Proof},
 };
@@ -75,6 +76,6 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         }
     }
     eprintln!("entry {} of {} in the ledger {}:", proof.index, checkpoint.size, checkpoint.origin);
-    println!("{}", String::from_utf8_lossy(&entry));
+    out::line(&String::from_utf8_lossy(&entry))?;
     Ok(Exit::Success)
 }

@@ -6,6 +6,7 @@ use anyhow::anyhow;
 
 use super::unusable;
 use crate::{
+    cli::out,
     clock::WallTime,
     exit::{Exit, Failure},
     ledger::{
@@ -51,7 +52,8 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     match offered {
         Ok(signed) => {
             let time = WallTime::from_unix_seconds(i64::try_from(signed.time).unwrap_or(i64::MAX));
-            println!("{} has seen {} entries at {time}", witness.key.name(), signed.size);
+            let name = witness.key.name();
+            out::line(&format!("{name} has seen {} entries at {time}", signed.size))?;
             Ok(Exit::Success)
         }
         Err(error) => {

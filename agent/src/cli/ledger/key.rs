@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use super::{head, open, own_key};
-use crate::exit::{Exit, Failure};
+use crate::{
+    cli::out,
+    exit::{Exit, Failure},
+    record::harmless,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,16 +23,16 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let reader = open(&args.directory)?;
     let key = own_key(&reader)?;
     if args.bare {
-        println!("{key}");
+        out::line(&key.to_string())?;
         return Ok(Exit::Success);
     }
     let head = head(&reader, &[])?;
-    println!("origin   {}", head.origin);
-    println!("key      {key}");
-    println!("entries  {}", head.size);
-    println!("root     {}", head.root);
-    println!(
-        "\nGive origin and key to whoever shall verify this ledger, by a way that does not pass this host."
-    );
+    out::print(&format!(
+        "origin   {}\nkey      {key}\nentries  {}\nroot     {}\n\n\
+         Give origin and key to whoever shall verify this ledger, by a way that does not pass this host.\n",
+        harmless(&head.origin),
+        head.size,
+        head.root
+    ))?;
     Ok(Exit::Success)
 }

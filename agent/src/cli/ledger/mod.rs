@@ -90,7 +90,19 @@ impl KeyArgs {
         let mut texts = self.key.clone();
         if let Some(path) = &self.key_file {
             let text = read(path)?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            let mut lines = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with('#'))
+                .peekable();
+            // Without one the ledger's own key would be believed.
+            if lines.peek().is_none() {
+                return Err(unusable(anyhow!(
+                    "no key in {}: one verifier key per line is accepted, as `homeport ledger key --bare` prints it; \
+                     a line that begins with # is a comment",
+                    path.display()
+                )));
+            }
             texts.extend(lines.map(str::to_owned));
         }
         texts
@@ -166,6 +178,19 @@ impl FromStr for Bound {
     }
 }
 
+/// Refuses two bounds between which there is nothing. A time and an index cannot be compared.
+fn in_order(from: Option<Bound>, to: Option<Bound>) -> Result<(), Failure> {
+    let is_empty = match (from, to) {
+        (Some(Bound::Index(from)), Some(Bound::Index(to))) => from >= to,
+        (Some(Bound::Time(from)), Some(Bound::Time(to))) => from >= to,
+        _ => false,
+    };
+    if is_empty {
+        return Err(unusable(anyhow!("--from has to be before --to, which is not included")));
+    }
+    Ok(())
+}
+
 /// When a record was made, in milliseconds since 1970. The rest of the record, most of which is behind that, is not
 /// looked at.
 fn logged_time(entry: &[u8]) -> Option<i64> {
@@ -218,7 +243,13 @@ fn is_between(index: u64, entry: &[u8], from: Option<Bound>, to: Option<Bound>) 
 
 /// The indexes from the first to the last entry, in whole bundles, that lies between two bounds. A time says nothing about
 /// where an entry is, for clocks are set: each entry is looked at. What cannot be read is told, and left out.
-fn candidates(reader: &Reader, size: u64, from: Option<Bound>, to: Option<Bound>) -> Range<u64> {
+fn candidates(
+    reader: &Reader,
+    size: u64,
+    from: Option<Bound>,
+    to: Option<Bound>,
+    left_out: &(dyn Fn(ReadError) + Sync),
+) -> Range<u64> {
     let kept = reader.kept();
     let start = match from {
         Some(Bound::Index(index)) => index.max(kept.start),
@@ -242,7 +273,7 @@ fn candidates(reader: &Reader, size: u64, from: Option<Bound>, to: Option<Bound>
             Ok::<_, ReadError>(())
         });
         if let Err(error) = read {
-            eprintln!("homeport: {error}; what it has is left out");
+            left_out(error);
         }
         has_any
     };
@@ -317,6 +348,46 @@ mod tests {
     }
 
     #[test]
+    fn a_file_without_a_key_is_no_reason_to_believe_the_ledger_itself() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.txt");
+        let key = ReferenceLedger::new(directory.path(), "homeport/h1").key;
+        let keys = |text: &str, given: &[&str]| {
+            fs::write(&path, text).expect("written");
+            let key = given.iter().copied().map(str::to_owned).collect();
+            KeyArgs { key, key_file: Some(path.clone()) }.keys()
+        };
+        for text in ["", "\n \n", "# the auditor's keys\n\n  # none yet"] {
+            for given in [&[][..], &[key.as_str()]] {
+                let failure = keys(text, given).expect_err("no key");
+                assert_eq!(failure.exit, Exit::Unusable);
+                let told = failure.error.to_string();
+                assert!(
+                    told.starts_with("no key in ") && told.contains("keys.txt: one verifier key"),
+                    "{told}"
+                );
+            }
+        }
+        assert_eq!(
+            keys(&format!("# ours\n{key}\n"), &[]).map_err(|failure| failure.error).expect("keys").len(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_range_that_ends_before_it_begins_is_refused() {
+        let check = |from: &str, to: &str| {
+            let bound = |text: &str| Some(text.parse::<Bound>().expect("a bound"));
+            in_order(bound(from), bound(to)).map_err(|failure| failure.exit)
+        };
+        assert_eq!(check("5", "3"), Err(Exit::Unusable));
+        assert_eq!(check("5", "5"), Err(Exit::Unusable));
+        assert_eq!(check("2026-11-02T00:00:00Z", "2026-11-01T00:00:00Z"), Err(Exit::Unusable));
+        assert_eq!(check("3", "5"), Ok(()));
+        assert_eq!(check("3", "2026-11-01T00:00:00Z"), Ok(()));
+    }
+
+    #[test]
     fn no_entry_is_missed_however_the_clock_was_set() {
         // Set forth for eleven records in the midst of bundle 1, back for three of bundle 2, and right at their borders.
         let minutes = |number: u64| match number {
@@ -339,7 +410,7 @@ mod tests {
         let reader = Reader::open(directory.path()).expect("a ledger");
         let found = |from: Option<Bound>, to: Option<Bound>| {
             let mut found = Vec::new();
-            let range = candidates(&reader, 900, from, to);
+            let range = candidates(&reader, 900, from, to, &|error| panic!("{error}"));
             let read = reader.entries(900, range, |index, entry| {
                 if is_between(index, entry, from, to) {
                     found.push(index);

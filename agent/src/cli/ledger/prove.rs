@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::{KeyArgs, head, open, unusable};
 use crate::{
+    cli::out,
     exit::{Exit, Failure},
     ledger::audit::proof::Proof,
 };
@@ -38,7 +39,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let proof =
         Proof::make(&reader, checkpoint, args.index).map_err(|error| unusable(error.into()))?.to_text();
     match args.output {
-        None => print!("{proof}"),
+        None => out::print(&proof)?,
         Some(path) => {
             fs::write(&path, proof).with_context(|| path.display().to_string()).map_err(unusable)?
         }

@@ -5,11 +5,16 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Bound, candidates, head, is_between, logged_time, open};
+use clap::builder::PossibleValuesParser;
+
+use super::{Bound, candidates, head, in_order, is_between, logged_time, open};
 use crate::{
+    alert::Kind,
+    cli::out,
     clock::WallTime,
     exit::{Exit, Failure},
     ledger::audit::{Glance, reader::ReadError},
+    record::{coverage, finding, harmless, lifecycle::Event},
 };
 
 #[derive(Debug, clap::Args)]
@@ -23,9 +28,8 @@ pub(super) struct Args {
     /// Up to this index or time, which is not included
     #[arg(long, value_name = "INDEX|TIME")]
     to: Option<Bound>,
-    /// Only records of this kind: finding, interval, lifecycle, or a word of their own such as transfer, coverage,
-    /// start, gap, policy-change
-    #[arg(long, value_name = "KIND")]
+    /// Only records of this kind: of a class (finding, interval, lifecycle), or what they say of themselves
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(known_kinds()))]
     kind: Vec<String>,
     /// Print JSON, one object per line: the index and the record as it is
     #[arg(long)]
@@ -53,11 +57,12 @@ impl From<io::Error> for Stop {
 }
 
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
+    in_order(args.from, args.to)?;
     let reader = open(&args.directory)?;
     let size = head(&reader, &[])?.size;
     let mut out = BufWriter::new(io::stdout().lock());
     let shown = reader
-        .entries(size, candidates(&reader, size, args.from, args.to), |index, entry| {
+        .entries(size, candidates(&reader, size, args.from, args.to, &left_out), |index, entry| {
             if !is_between(index, entry, args.from, args.to) {
                 return Ok(());
             }
@@ -87,28 +92,77 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
                 |millis| WallTime(millis.saturating_mul(1_000_000)).to_string(),
             );
             let message = line.as_ref().and_then(|line| line.message.as_deref()).unwrap_or("(not readable)");
-            // Control characters in a message must not reach a terminal.
-            let message: String =
-                message.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-            writeln!(out, "{index:>8}  {time:<24}  {:<14}  {message}", kinds.last().unwrap_or(&"unknown"))?;
+            // A terminal must not obey what stands in a record.
+            let (kind, message) = (harmless(kinds.last().unwrap_or(&"unknown")), harmless(message));
+            writeln!(out, "{index:>8}  {time:<24}  {kind:<14}  {message}")?;
             Ok(())
         })
         .and_then(|()| out.flush().map_err(Stop::from));
     match shown {
         Ok(()) | Err(Stop::Closed) => Ok(Exit::Success),
         Err(Stop::Read(error)) => Err(Failure::new(Exit::Unusable, error)),
-        Err(Stop::Write(error)) => Err(Failure::new(Exit::Unusable, error)),
+        Err(Stop::Write(error)) => Err(out::failure(error)),
     }
+}
+
+fn left_out(error: ReadError) {
+    eprintln!("homeport: {error}; what it has is left out");
+}
+
+/// The classes of records, each with its word.
+const CLASSES: [(u64, &str); 3] = [(2004, "finding"), (4001, "interval"), (6002, "lifecycle")];
+
+/// Every word that a record of this version can be asked for by.
+fn known_kinds() -> Vec<&'static str> {
+    let findings = [Kind::Transfer, Kind::Attempt, Kind::Exception].map(Kind::as_str);
+    let classes = CLASSES.iter().map(|(_, word)| *word);
+    classes.chain(findings).chain([coverage::KIND, finding::SELF_TEST]).chain(Event::WORDS).collect()
 }
 
 /// What a record can be asked for by, the most exact word last.
 fn kinds(line: Option<&Glance>) -> Vec<&str> {
     let Some(line) = line else { return Vec::new() };
-    let class = match line.class_uid {
-        Some(2004) => Some("finding"),
-        Some(4001) => Some("interval"),
-        Some(6002) => Some("lifecycle"),
-        _ => None,
-    };
+    let class = CLASSES.iter().find(|(uid, _)| Some(*uid) == line.class_uid).map(|(_, word)| *word);
     class.into_iter().chain(line.event().or_else(|| line.kind())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_kind_that_no_record_has_is_refused_with_those_that_some_have() {
+        let parse =
+            |kind: &str| Line::try_parse_from(["show", "dir", "--kind", kind]).map(|line| line.args.kind);
+        for kind in
+            ["finding", "interval", "transfer", "coverage", "self-test", "start", "counting-gap", "delivery"]
+        {
+            assert_eq!(parse(kind).expect("a kind"), [kind]);
+        }
+        let error = parse("violations").expect_err("no kind");
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("finding, interval, lifecycle, transfer, attempt"), "{error}");
+    }
+
+    #[test]
+    fn records_say_the_words_that_they_can_be_asked_for_by() {
+        for (golden, words) in [
+            (include_str!("../../record/golden/interval.json"), &["interval"][..]),
+            (include_str!("../../record/golden/finding-open.json"), &["finding", "transfer"]),
+            (include_str!("../../record/golden/coverage-bypass.json"), &["finding", "coverage"]),
+            (include_str!("../../record/golden/lifecycle-start.json"), &["lifecycle", "start"]),
+        ] {
+            let glance = Glance::at(golden.as_bytes());
+            assert_eq!(kinds(glance.as_ref()), words);
+            assert!(words.iter().all(|word| known_kinds().contains(word)), "{words:?}");
+        }
+    }
 }

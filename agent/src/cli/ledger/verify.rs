@@ -1,13 +1,17 @@
 //! `homeport ledger verify`
 
-use std::path::PathBuf;
+use std::{
+    fmt::{self, Write as _},
+    path::PathBuf,
+};
 
 use super::{KeyArgs, open, policy, progress::Progress};
 use crate::{
-    cli::table,
+    cli::{out, table},
     clock::WallTime,
     exit::{Exit, Failure},
     ledger::audit::{Options, Report, Weight, verify, verify::DEFAULT_PROBLEMS},
+    record::{harmless, harmless_copy},
 };
 
 const AFTER_HELP: &str = "\
@@ -46,38 +50,42 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let report = verify(&reader, &options, &mut |done, of| progress.tell(done, of));
     progress.end();
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        out::line(&serde_json::to_string(&report)?)?;
     } else {
-        print(&report);
+        let mut text = String::new();
+        write(&mut text, &report)?;
+        out::print(&text)?;
     }
     Ok(if report.is_verified() { Exit::Success } else { Exit::NotProven })
 }
 
-fn print(report: &Report) {
+/// Names of files, excerpts and origins are those of whoever made the ledger.
+fn write(out: &mut String, report: &Report) -> fmt::Result {
     for problem in &report.problems {
         let word = match problem.weight {
             Weight::Wrong => "WRONG",
             Weight::Note => "note ",
         };
-        println!("{word} {problem}");
+        let problem = harmless_copy(problem).map_err(|_| fmt::Error)?;
+        writeln!(out, "{word} {problem}")?;
     }
     let told = report.problems.len() as u64;
     if report.wrong + report.notes > told {
-        println!("... and {} more", report.wrong + report.notes - told);
+        writeln!(out, "... and {} more", report.wrong + report.notes - told)?;
     }
     if told > 0 {
-        println!();
+        writeln!(out)?;
     }
-    let line = |name: &str, value: &str| println!("{name:<10} {value}");
-    line("ledger", report.origin.as_deref().unwrap_or("unknown: there is no checkpoint"));
+    let mut line = |name: &str, value: &str| writeln!(out, "{name:<10} {}", harmless(value));
+    line("ledger", report.origin.as_deref().unwrap_or("unknown: there is no checkpoint"))?;
     if let (Some(size), Some(root)) = (report.size, &report.root) {
-        line("head", &format!("{size} entries, root {root}"));
+        line("head", &format!("{size} entries, root {root}"))?;
     }
     match &report.signed_by {
         Some(key) if report.key_was_given => line("signed by", key),
         Some(key) => line("signed by", &format!("{key} (its own word)")),
         None => line("signed by", "nobody who is known"),
-    }
+    }?;
     if let Some(seen) = &report.witnessed {
         let by: Vec<_> = seen
             .by
@@ -88,7 +96,7 @@ fn print(report: &Report) {
             })
             .collect();
         let by = if by.is_empty() { "no witness, as the policy allows".to_owned() } else { by.join(", ") };
-        line("witnessed", &format!("{} entries, by {by}", seen.size));
+        line("witnessed", &format!("{} entries, by {by}", seen.size))?;
     }
     line(
         "checked",
@@ -100,19 +108,42 @@ fn print(report: &Report) {
             table::bytes(report.bytes),
             report.tiles
         ),
-    );
+    )?;
     if let (Some(from), Some(to), Some((first, last))) = (&report.from, &report.to, report.sequences) {
-        line("records", &format!("numbers {first} to {last}, from {from} to {to}"));
+        line("records", &format!("numbers {first} to {last}, from {from} to {to}"))?;
     }
     if report.declared_missing > 0 {
-        line("missing", &format!("{} records, as the ledger itself says", report.declared_missing));
+        line("missing", &format!("{} records, as the ledger itself says", report.declared_missing))?;
     }
     if report.repeated > 0 {
-        line("repeated", &format!("{} records, unchanged: written again after a crash", report.repeated));
+        line("repeated", &format!("{} records, unchanged: written again after a crash", report.repeated))?;
     }
     match report.wrong {
         0 => line("result", "VERIFIED"),
         1 => line("result", "NOT VERIFIED: 1 thing is wrong"),
         wrong => line("result", &format!("NOT VERIFIED: {wrong} things are wrong")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::audit::Problem;
+
+    #[test]
+    fn a_name_in_somebodys_ledger_cannot_drive_the_terminal() {
+        let hostile = "x\u{1b}[2J\nresult     VERIFIED";
+        let report = Report {
+            origin: Some(hostile.to_owned()),
+            wrong: 1,
+            problems: vec![Problem::wrong(hostile).file(hostile).values("1", hostile)],
+            ..Report::default()
+        };
+        let mut text = String::new();
+        write(&mut text, &report).expect("text");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(text.lines().all(|line| line != "result     VERIFIED"), "{text}");
+        assert!(text.contains("\n    expected 1\n    found    x\\u{1b}[2J"), "{text}");
+        assert!(text.ends_with("result     NOT VERIFIED: 1 thing is wrong\n"), "{text}");
     }
 }

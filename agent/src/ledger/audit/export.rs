@@ -9,6 +9,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _},
+    iter,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -21,6 +22,7 @@ use super::{
     problem::Problem,
     proof::{MAX_PROOF_BYTES, Proof},
     reader::{CHECKPOINT, MANIFEST, Manifest, PUBLIC_KEY, ReadError, Reader, Tree, WITNESSED, entries_tile},
+    signed::{NotSigned, SignedTree, above, at},
 };
 
 const ENTRIES: &str = "entries.jsonl";
@@ -33,9 +35,9 @@ const MAX_LOOKED_BACK: u64 = 2_000_000;
 /// Why no evidence was made.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The ledger cannot be read, or the period is not in it.
+    /// The ledger cannot be read, or is not what was signed.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Ledger(#[from] NotSigned),
     /// The evidence cannot be written.
     #[error("{path}: {source}")]
     Write {
@@ -63,6 +65,19 @@ pub enum ExportError {
     NotEmpty(PathBuf),
 }
 
+impl From<ReadError> for ExportError {
+    fn from(error: ReadError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+impl ExportError {
+    /// Whether the ledger is not what was signed, or something of it is missing.
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Ledger(error) if error.is_damage())
+    }
+}
+
 /// What was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
@@ -74,12 +89,14 @@ pub struct Exported {
     pub tiles: usize,
 }
 
-/// Writes the evidence for some entries into an empty or new directory. Nothing of the ledger is verified here other
-/// than what the proofs need: `ledger verify` of the result does.
+/// Writes the evidence for some entries into an empty or new directory. Each entry and each tile is compared with what
+/// the checkpoint signs before it is written; its signature is for whoever calls this to judge. The checkpoint is
+/// written at the end: what was not finished verifies nowhere.
 ///
 /// # Errors
 ///
-/// When the period is not in the ledger, and when something cannot be read or written.
+/// When the period is not in the ledger, when something is not what was signed, and when something cannot be read or
+/// written.
 pub fn export(
     reader: &Reader,
     checkpoint: &Checkpoint,
@@ -92,28 +109,41 @@ pub fn export(
         let Range { start: first, end } = kept;
         return Err(ExportError::Period { from: period.start, to: period.end, first, end });
     }
+    let mut tree = SignedTree::new(reader, checkpoint)?;
     let writer = Writer::new(out)?;
     let mut tiles = needed(checkpoint.size, &period);
-    writer.copy(reader, CHECKPOINT)?;
-    writer.copy(reader, PUBLIC_KEY)?;
-    if let Some(bytes) = reader.optional(WITNESSED, MAX_NOTE_BYTES as u64)? {
-        writer.write(WITNESSED, &bytes)?;
-        if let Ok(head) = Checkpoint::parse(&bytes)
-            && head.size <= checkpoint.size
-        {
-            let mut tree = Tree::new(reader, head.size);
-            if root(&mut tree, head.size).is_ok() {
-                tiles.extend(tree.read().map(|tile| at(tile, checkpoint.size)));
+    let witnessed = reader.optional(WITNESSED, MAX_NOTE_BYTES as u64)?;
+    if let Some(bytes) = &witnessed
+        && let Ok(head) = Checkpoint::parse(bytes)
+        && head.size <= checkpoint.size
+    {
+        let mut seen = Tree::new(reader, head.size);
+        if root(&mut seen, head.size).is_ok() {
+            tiles.extend(seen.read().flat_map(|tile| way_up(at(tile, checkpoint.size), checkpoint.size)));
+        }
+    }
+    let mut lines = writer.lines()?;
+    // Hash tiles first, then bundles in order.
+    for tile in &tiles {
+        match tile.kind {
+            Kind::Hashes(_) => {
+                let bytes: Vec<u8> = tree.hashes(*tile)?.into_iter().flat_map(|hash| hash.0).collect();
+                writer.write(&tile.path(), &bytes)?;
+            }
+            Kind::Entries => {
+                let bundle = tree.bundle(tile.index)?;
+                let entries = bundle.entries()?;
+                let end = entries.last().map_or(0, |range| range.end);
+                writer.write(&tile.path(), &bundle.bytes()[..end])?;
+                let indexes = tile.index * TILE_WIDTH..;
+                let within = indexes.zip(entries).filter(|(index, _)| period.contains(index));
+                within.into_iter().try_for_each(|(_, range)| lines.add(&bundle.bytes()[range]))?;
             }
         }
     }
-    for tile in &tiles {
-        writer.tile(reader, *tile)?;
-    }
-    writer.entries(reader, checkpoint.size, &period)?;
+    lines.end()?;
     let proofs = policy_records(
-        reader,
-        checkpoint,
+        &mut tree,
         period.start.saturating_sub(MAX_LOOKED_BACK).max(kept.start)..period.start,
     )?;
     for index in &proofs {
@@ -132,6 +162,12 @@ pub fn export(
     text.push('\n');
     writer.write(MANIFEST, text.as_bytes())?;
     writer.write("README.md", instructions(&manifest, &proofs).as_bytes())?;
+    writer.write(PUBLIC_KEY, &reader.file(PUBLIC_KEY, MAX_NOTE_BYTES as u64)?)?;
+    if let Some(bytes) = &witnessed {
+        writer.write(WITNESSED, bytes)?;
+    }
+    // An agent may have signed a newer one meanwhile.
+    writer.write(CHECKPOINT, checkpoint.to_note().as_bytes())?;
     Ok(Exported { manifest, proofs, tiles: tiles.len() })
 }
 
@@ -153,22 +189,18 @@ fn needed(size: u64, period: &Range<u64>) -> BTreeSet<Tile> {
     tiles
 }
 
-/// The tile of this place in a tree of this size.
-const fn at(tile: Tile, size: u64) -> Tile {
-    let (full, width) = format::tiles_at(size, tile.level());
-    Tile { width: if tile.index < full { TILE_WIDTH as u16 } else { width }, ..tile }
+/// A tile and those above it, up to an incomplete one, which is there anyway.
+fn way_up(tile: Tile, size: u64) -> impl Iterator<Item = Tile> {
+    iter::successors(Some(tile), move |tile| tile.is_full().then(|| above(*tile, size)))
 }
 
-/// The last record before the period that says which policy was in force.
-fn policy_records(
-    reader: &Reader,
-    checkpoint: &Checkpoint,
-    before: Range<u64>,
-) -> Result<Vec<u64>, ReadError> {
+/// The last record before the period that says which policy was in force. What is looked through is compared, too: a
+/// record that was changed could hide one.
+fn policy_records(tree: &mut SignedTree<'_>, before: Range<u64>) -> Result<Vec<u64>, NotSigned> {
     let mut bundle = before.end.div_ceil(TILE_WIDTH);
     while bundle > before.start / TILE_WIDTH {
         bundle -= 1;
-        let read = reader.bundle(entries_tile(bundle, checkpoint.size))?;
+        let read = tree.bundle(bundle)?;
         for (place, range) in read.entries()?.into_iter().enumerate().rev() {
             let index = bundle * TILE_WIDTH + place as u64;
             if !before.contains(&index) {
@@ -212,30 +244,30 @@ impl<'a> Writer<'a> {
         fs::write(&path, bytes).map_err(|source| ExportError::Write { path, source })
     }
 
-    fn copy(&self, reader: &Reader, name: &str) -> Result<(), ExportError> {
-        self.write(name, &reader.file(name, MAX_NOTE_BYTES as u64)?)
-    }
-
-    fn tile(&self, reader: &Reader, tile: Tile) -> Result<(), ExportError> {
-        let bytes = match tile.kind {
-            Kind::Hashes(_) => reader.hashes(tile)?.into_iter().flat_map(|hash| hash.0).collect(),
-            Kind::Entries => {
-                let bundle = reader.bundle(tile)?;
-                let end = bundle.entries()?.last().map_or(0, |range| range.end);
-                bundle.bytes()[..end].to_vec()
-            }
-        };
-        self.write(&tile.path(), &bytes)
-    }
-
-    fn entries(&self, reader: &Reader, size: u64, period: &Range<u64>) -> Result<(), ExportError> {
+    fn lines(&self) -> Result<Lines, ExportError> {
         let path = self.path(ENTRIES)?;
-        let broken = |source| ExportError::Write { path: path.clone(), source };
-        let mut file = BufWriter::new(File::create(&path).map_err(broken)?);
-        reader.entries(size, period.clone(), |_, entry| {
-            file.write_all(entry).and_then(|()| file.write_all(b"\n")).map_err(broken)
-        })?;
-        file.flush().map_err(broken)
+        let file = File::create(&path);
+        match file {
+            Ok(file) => Ok(Lines { path, file: BufWriter::new(file) }),
+            Err(source) => Err(ExportError::Write { path, source }),
+        }
+    }
+}
+
+/// The records, one per line.
+struct Lines {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Lines {
+    fn add(&mut self, entry: &[u8]) -> Result<(), ExportError> {
+        let written = self.file.write_all(entry).and_then(|()| self.file.write_all(b"\n"));
+        written.map_err(|source| ExportError::Write { path: self.path.clone(), source })
+    }
+
+    fn end(mut self) -> Result<(), ExportError> {
+        self.file.flush().map_err(|source| ExportError::Write { path: self.path, source })
     }
 }
 

@@ -19,6 +19,7 @@
 //! | `glance` | what a record says it is |
 //! | `stray` | the part about files that should not be there |
 //! | `proof` | tlog-proof files |
+//! | `signed` | what is handed over only when it is what was signed |
 //! | `export` | a bundle of evidence for a period |
 //!
 //! Nothing here writes to a ledger, opens a socket or believes a length that a file gives.
@@ -34,6 +35,7 @@ pub mod policy;
 mod problem;
 pub mod proof;
 pub mod reader;
+pub mod signed;
 mod stray;
 pub mod verify;
 mod walk;

@@ -77,6 +77,16 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Whether the ledger is to blame, and not the disk or the rights: a file is missing or has the wrong form.
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Shape { .. } => true,
+            Self::Io { .. } => false,
+        }
+    }
+}
+
 /// See the module. It is read only, and every file is bounded by what the formats allow.
 #[derive(Clone, Debug)]
 pub struct Reader {

@@ -385,6 +385,41 @@ fn evidence_is_verified_without_the_ledger_and_a_change_in_it_is_found() {
 }
 
 #[test]
+fn evidence_of_what_was_not_signed_is_refused_with_the_name_of_the_file() {
+    let directory = tempfile::tempdir().expect("made for this test");
+    let ledger = ledger(directory.path(), 66_000, 66_000);
+    let reader = Reader::open(directory.path()).expect("made for this test");
+    let checkpoint = Checkpoint::parse(&ledger.checkpoint()).expect("made for this test");
+    let made = |period: std::ops::Range<u64>| {
+        let out = tempfile::tempdir().expect("made for this test");
+        let exported = export(&reader, &checkpoint, period, "", out.path());
+        assert!(exported.is_ok() || !out.path().join("checkpoint").exists(), "it must not look finished");
+        exported
+    };
+    for file in ["tile/entries/004", "tile/0/004", "tile/1/000", "tile/1/001.p/1", "tile/2/000.p/1"] {
+        let path = directory.path().join(file);
+        let middle = fs::metadata(&path).expect("made for this test").len() as usize / 2;
+        flip(&path, middle, 0);
+        let error = made(1_100..1_300).expect_err(file);
+        assert!(error.is_damage() && error.to_string().contains(file), "{error}");
+        flip(&path, middle, 0);
+    }
+    // In the bundles that are looked through for the policy.
+    flip(&directory.path().join("tile/entries/002"), 100, 0);
+    let error = made(1_100..1_300).expect_err("it could have been another policy").to_string();
+    assert!(error.starts_with("tile/entries/002, byte 2, entry 512: the entry is not the one"), "{error}");
+    // Of what lies elsewhere nothing is said.
+    assert!(made(0..500).is_ok());
+
+    let full = directory.path().join("tile/entries/004");
+    let bundle = fs::read(&full).expect("made for this test");
+    fs::write(&full, &bundle[..bundle.len() - 1]).expect("made for this test");
+    assert!(made(1_100..1_300).expect_err("it is torn").is_damage());
+    fs::remove_file(&full).expect("made for this test");
+    assert!(made(1_100..1_300).expect_err("it is gone").is_damage());
+}
+
+#[test]
 fn evidence_for_what_is_not_there_is_refused() {
     let directory = tempfile::tempdir().expect("made for this test");
     let ledger = ledger(directory.path(), 10, 10);
