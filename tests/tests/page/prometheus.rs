@@ -20,10 +20,8 @@ const ALERTMANAGER: &str = "http://127.0.0.1:9093";
 
 const ALERTMANAGER_CONFIG: &str = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n";
 
-/// Flows that a scrape has to bear, and what it may take.
+/// Flows that a scrape has to bear; `cargo xtask bench` measures what it takes.
 const FLOWS: u64 = 10_000;
-const SCRAPE_BUDGET: Duration = Duration::from_millis(20);
-const SCRAPES: u32 = 10;
 
 fn settings() -> Settings {
     Settings { more: "[page]\nlisten = \"127.0.0.1:9646\"\n".to_owned(), ..Settings::default() }
@@ -39,16 +37,6 @@ fn config(directory: &Path) -> Result<()> {
     fs::write(directory.join("prometheus.yml"), text)?;
     fs::write(directory.join("alertmanager.yml"), ALERTMANAGER_CONFIG)?;
     Ok(())
-}
-
-/// In user and kernel space, of all threads.
-fn processor_time(pid: u32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may contain anything; the 12th and 13th field behind it are in ticks of 10 ms.
-    let (_, fields) = stat.rsplit_once(')').context("a name")?;
-    let ticks: Vec<u64> =
-        fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
-    Ok(Duration::from_millis(ticks.iter().sum::<u64>() * 10))
 }
 
 fn get(scene: &Scene, url: &str) -> Result<String> {
@@ -111,7 +99,7 @@ fn prometheus_scrapes_the_agent_and_alertmanager_gets_the_alert() {
 }
 
 #[test]
-fn ten_thousand_flows_make_no_series_and_no_delay() {
+fn ten_thousand_flows_make_no_series() {
     scene(&settings(), |scene| {
         let series = |scene: &Scene| -> Result<usize> {
             Ok(get(scene, METRICS)?.lines().filter(|line| !line.starts_with('#')).count())
@@ -130,23 +118,6 @@ fn ten_thousand_flows_make_no_series_and_no_delay() {
         })?;
         let after = series(scene)?;
         ensure!(after <= before + 8, "{before} series before, {after} with {FLOWS} flows");
-        // Processor time of the agent, with and without scrapes: other tests do not disturb it. Each scrape looks anew,
-        // because the page remembers an answer for less than the pause.
-        let pid = scene.agent.pid();
-        let spent = |scrapes: bool| -> Result<Duration> {
-            let before = processor_time(pid)?;
-            for _ in 0..SCRAPES {
-                std::thread::sleep(Duration::from_millis(1_100));
-                if scrapes {
-                    get(scene, METRICS)?;
-                }
-            }
-            Ok(processor_time(pid)?.saturating_sub(before))
-        };
-        let (idle, busy) = (spent(false)?, spent(true)?);
-        let each = busy.saturating_sub(idle) / SCRAPES;
-        eprintln!("a scrape with {FLOWS} flows and {after} series: {each:?} of processor time");
-        ensure!(each < SCRAPE_BUDGET, "{each:?}: {busy:?} with {SCRAPES} scrapes, {idle:?} without");
         fan.tell("end")?;
         fan.succeed()
     });
