@@ -245,10 +245,6 @@ impl App {
             self.take_selftest(observation, now);
             return;
         }
-        if self.selftest.is_over(&observation) {
-            self.take_end_of_selftest(observation);
-            return;
-        }
         let (key, volume) = (observation.key.clone(), observation.volume);
         let approved = self.take_observation(observation, reading.resumed, now);
         if reading.drained {

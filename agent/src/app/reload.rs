@@ -7,12 +7,12 @@ use std::{
 
 use sd_notify::NotifyState;
 
-use super::{App, databases::open_databases, minute::statements, observe::assess, service};
+use super::{App, databases::open_databases, minute::statements, observe::assess, selftest, service};
 use crate::{
     alert::RejudgeCause,
     clock::WallTime,
     config::{Config, diff, render},
-    flow::{FlowKey, Sensor},
+    flow::{FlowKey, Sensor, table::Assessment},
     geo::{
         DatabaseId,
         reload::{self, Reload},
@@ -212,8 +212,15 @@ impl App {
         self.probe.forget_known();
         let wall = WallTime::now();
         let judges = (&*self.locator, &*self.policies, &self.exceptions);
-        let changed =
-            self.table.rejudge(|key, flow| assess(judges, key, (flow.local_port, flow.remote_port), wall));
+        let changed = self.table.rejudge(|key, flow| {
+            if selftest::is_excepted(&flow.judgement) {
+                return Assessment {
+                    located: Arc::clone(&flow.located),
+                    judgement: Arc::clone(&flow.judgement),
+                };
+            }
+            assess(judges, key, (flow.local_port, flow.remote_port), wall)
+        });
         let transitions = self.episodes.rejudge(cause, |owner, initiator, destination| {
             let key = FlowKey {
                 owner: Arc::new(owner.clone()),

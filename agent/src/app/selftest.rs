@@ -25,10 +25,10 @@ use crate::{
     clock::{KernelTime, WallTime},
     coverage::selftest::Stage,
     flow::{
-        Observation, Protocol,
+        Observation,
         table::{Assessment, Judged},
     },
-    geo::{Locate as _, Located},
+    geo::Locate as _,
     policy::{
         Judge as _, Judgement, PolicySet, Subject, Verdict,
         rules::{Lists, Policy},
@@ -64,8 +64,6 @@ pub(super) struct SelfTest {
     waiting: Vec<oneshot::Sender<SelfTestView>>,
     pub(super) last: Option<SelfTestView>,
     last_began: KernelTime,
-    /// Where the last datagram went.
-    last_to: Option<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -82,15 +80,6 @@ struct Running {
 }
 
 impl SelfTest {
-    /// Whether this is the end of the socket of a self-test that is over: no byte, and no judgement of its own.
-    pub(super) fn is_over(&self, observation: &Observation) -> bool {
-        observation.volume.is_zero()
-            && observation.key.protocol == Protocol::UDP
-            && observation.remote_port == PORT
-            && self.last_to == Some(observation.key.remote)
-            && observation.key.owner.process().is_some_and(|process| process.pid == std::process::id())
-    }
-
     /// Whether these are the bytes of the datagram.
     pub(super) fn is_mine(&self, observation: &Observation) -> bool {
         self.running.as_ref().is_some_and(|running| {
@@ -100,6 +89,11 @@ impl SelfTest {
                 && observation.volume.payload_bytes > 0
         })
     }
+}
+
+/// Whether something left as a datagram of a self-test: no policy of anybody's says anything about it.
+pub(super) fn is_excepted(judgement: &Judgement) -> bool {
+    matches!(&judgement.verdict, Verdict::Excepted { id } if **id == *NAME)
 }
 
 /// Sends the datagram.
@@ -118,16 +112,6 @@ fn send(to: SocketAddr, nonce: &str) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Under what the datagram left, whatever the policy that denies it says.
-fn excepted(judgement: &Judgement, located: &Arc<Located>) -> Assessment {
-    let judgement = Judgement {
-        policy: Arc::clone(&judgement.policy),
-        verdict: Verdict::Excepted { id: NAME.into() },
-        reason: "a datagram of the agent's own self-test".into(),
-    };
-    Assessment { located: Arc::clone(located), judgement: Arc::new(judgement) }
-}
-
 impl App {
     /// Begins a self-test that somebody asked for, or waits for the one under way.
     pub(super) fn ask_selftest(&mut self, reply: oneshot::Sender<SelfTestView>) {
@@ -144,7 +128,6 @@ impl App {
         let sent = send(to, &nonce).and_then(|socket| Ok((socket.local_addr()?.port(), socket)));
         match sent {
             Ok((local_port, socket)) => {
-                self.selftest.last_to = Some(to.ip());
                 self.selftest.running = Some(Running {
                     nonce,
                     _socket: socket,
@@ -204,7 +187,12 @@ impl App {
         let wall = WallTime::now();
         let located = Arc::new(self.locator.locate(observation.key.remote));
         let judgement = judge(&observation, &located, wall);
-        let assessment = excepted(&judgement, &located);
+        let excepted = Arc::new(Judgement {
+            policy: Arc::clone(&judgement.policy),
+            verdict: Verdict::Excepted { id: NAME.into() },
+            reason: "a datagram of the agent's own self-test".into(),
+        });
+        let assessment = Assessment { located: Arc::clone(&located), judgement: excepted };
         self.table.observe(observation.clone(), |_| assessment);
         let pid = observation.key.owner.process().map(|process| process.pid);
         let Some(running) = self.selftest.running.as_mut() else { return };
@@ -242,13 +230,6 @@ impl App {
             running.reached = Stage::Recorded;
             running.durable = Some(durable);
         }
-    }
-
-    /// The datagram's socket is closed. Its row stays excepted: the next self-test finds it again.
-    pub(super) fn take_end_of_selftest(&mut self, observation: Observation) {
-        let located = Arc::new(self.locator.locate(observation.key.remote));
-        let judgement = judge(&observation, &located, WallTime::now());
-        self.table.observe(observation, |_| excepted(&judgement, &located));
     }
 
     fn end_selftest(

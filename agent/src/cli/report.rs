@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
     ConfigArgs,
-    ledger::{KeyArgs, open, policy, progress::Progress, unusable},
+    ledger::{KeyArgs, empty_range, open, policy, progress::Progress, unusable},
     out,
 };
 use crate::{
@@ -88,7 +88,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     if let (Some(Moment(from)), Some(Moment(to))) = (args.from, args.to)
         && from >= to
     {
-        return Err(unusable(anyhow!("--from has to be before --to, which is not included")));
+        return Err(empty_range());
     }
     let directory = match args.directory {
         Some(directory) => directory,

@@ -217,7 +217,8 @@ impl FlowTable {
         observation.key.owner = self.owners.share(&observation.key.owner);
         let key = Key(observation.key.clone());
         let (assessment, is_new, had_payload) = match self.flows.get(&key) {
-            Some(flow) if !touched_by_exception(&flow.judgement) => {
+            // What ends without a byte uses no exception up.
+            Some(flow) if observation.volume.is_zero() || !touched_by_exception(&flow.judgement) => {
                 let assessment =
                     Assessment { located: Arc::clone(&flow.located), judgement: Arc::clone(&flow.judgement) };
                 (assessment, false, flow.total.payload_bytes > 0)

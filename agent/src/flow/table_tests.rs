@@ -97,6 +97,17 @@ fn a_flow_under_an_exception_is_judged_with_every_reading() {
 }
 
 #[test]
+fn what_ends_without_a_byte_uses_no_exception_up() {
+    let mut table = small(8);
+    let excepted = Verdict::Excepted { id: "E1".into() };
+    table.observe(reading(1, 0, 100, 48), |_| assessment(excepted.clone(), *b"DE"));
+    let end = Observation { closed: true, volume: Volume::default(), ..reading(1, 1, 0, 0) };
+    let judged = table.observe(end, |_| assessment(violation(), *b"DE"));
+    assert_eq!(judged.assessment.judgement.verdict, excepted);
+    assert_eq!(table.iter().next().expect("one flow").1.judgement.verdict, excepted);
+}
+
+#[test]
 fn bytes_stay_with_the_verdict_in_force_when_they_left() {
     let mut table = small(8);
     table.observe(reading(1, 0, 100, 48), |_| assessment(Verdict::Approved, *b"DE"));

@@ -273,9 +273,7 @@ impl Pins {
 
     /// Removes everything: counting ends.
     pub(super) fn clear(&self) -> io::Result<()> {
-        for directory in ["links", "sets", "new"] {
-            remove_tree(&self.root.join(directory))?;
-        }
+        self.remove_parts(&["links", "sets", "new"])?;
         for directory in ["sets", "links"] {
             fs::DirBuilder::new().mode(0o700).create(self.root.join(directory))?;
         }
@@ -284,11 +282,13 @@ impl Pins {
 
     /// The same with the directory itself, unless others keep something there: it may be the root of a bpffs.
     pub(super) fn remove(self) -> io::Result<()> {
-        for directory in ["links", "sets", "new", "qdiscs"] {
-            remove_tree(&self.root.join(directory))?;
-        }
+        self.remove_parts(&["links", "sets", "new", "qdiscs"])?;
         let _ = fs::remove_dir(&self.root);
         Ok(())
+    }
+
+    fn remove_parts(&self, names: &[&str]) -> io::Result<()> {
+        names.iter().try_for_each(|name| remove_tree(&self.root.join(name)))
     }
 }
 

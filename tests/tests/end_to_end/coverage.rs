@@ -368,8 +368,12 @@ fn a_self_test_comes_out_as_a_finding_on_disk_that_pages_nobody() {
         ensure!(scene.agent.records()?.episodes().len() == 1, "and nothing else is found");
 
         // The next ones meet the row of the first, whose socket was closed meanwhile.
-        for _ in 0..2 {
+        // Another policy has nothing to say about them.
+        for approved in ["\"US\"", "\"US\", \"CA\""] {
             std::thread::sleep(Duration::from_secs(2));
+            let policies = format!("[[policy]]\nname = \"lab\"\napproved_countries = [{approved}]\n");
+            let changed = Settings { policies, ..Settings::pinned() };
+            scene.agent.reload(&changed.toml(scene.agent.directory()))?;
             let (code, outcome) = selftest(&scene.agent)?;
             ensure!(code == Some(0), "{outcome:#}");
         }

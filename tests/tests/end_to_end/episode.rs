@@ -1,6 +1,6 @@
 //! Episodes and intervals: one transfer is one alert, and every minute is on record.
 
-use std::{thread, time::Duration};
+use std::{net::SocketAddr, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use homeport_tests::{
@@ -8,6 +8,7 @@ use homeport_tests::{
     agent::eventually,
     lab::{Family, Host},
     records::{Episode, INTERVAL, Records},
+    running::Running,
     scene::{Scene, scene},
     settings::Settings,
 };
@@ -28,15 +29,21 @@ fn closed_episode(scene: &Scene, known: &[&str]) -> Result<Episode> {
     })
 }
 
+/// A connection abroad that sends so many bytes whenever it is told to.
+fn connected(scene: &Scene, bytes: u64) -> Result<(SocketAddr, Running, Running)> {
+    let at = sink_at(Host::Foreign, Family::V4);
+    let sink = scene.lab.listener(Host::Foreign, "tcp-sink", at, "")?;
+    let words = format!("tcp-push --to {at} --bytes {bytes} --on-command");
+    let mut push = scene.lab.actor(Host::Storage, &words)?;
+    push.line()?;
+    Ok((at, sink, push))
+}
+
 #[test]
 fn one_transfer_is_one_episode_with_one_open_updates_and_one_close() {
     let settings = Settings { quiet_secs: 3, ..Settings::default() };
     scene(&settings, |scene| {
-        let at = sink_at(Host::Foreign, Family::V4);
-        let _sink = scene.lab.listener(Host::Foreign, "tcp-sink", at, "")?;
-        let words = format!("tcp-push --to {at} --bytes 200000 --on-command");
-        let mut push = scene.lab.actor(Host::Storage, &words)?;
-        push.line()?;
+        let (at, _sink, mut push) = connected(scene, 200_000)?;
         for _ in 0..4 {
             push.tell("send")?;
             push.line()?;
@@ -66,11 +73,7 @@ fn one_transfer_is_one_episode_with_one_open_updates_and_one_close() {
 fn a_connection_that_rests_and_goes_on_is_another_episode_that_begins_when_it_goes_on() {
     let settings = Settings { quiet_secs: 2, ..Settings::default() };
     scene(&settings, |scene| {
-        let at = sink_at(Host::Foreign, Family::V4);
-        let _sink = scene.lab.listener(Host::Foreign, "tcp-sink", at, "")?;
-        let words = format!("tcp-push --to {at} --bytes 50000 --on-command");
-        let mut push = scene.lab.actor(Host::Storage, &words)?;
-        push.line()?;
+        let (_, _sink, mut push) = connected(scene, 50_000)?;
         push.tell("send")?;
         push.line()?;
         let first = closed_episode(scene, &[])?;
@@ -148,11 +151,7 @@ fn use_of_an_exception_is_recorded_and_exceeding_it_is_a_violation() {
 fn a_policy_that_is_reloaded_judges_live_connections_again() {
     let settings = Settings::default();
     scene(&settings, |scene| {
-        let at = sink_at(Host::Foreign, Family::V4);
-        let _sink = scene.lab.listener(Host::Foreign, "tcp-sink", at, "")?;
-        let words = format!("tcp-push --to {at} --bytes 50000 --on-command");
-        let mut push = scene.lab.actor(Host::Storage, &words)?;
-        push.line()?;
+        let (at, _sink, mut push) = connected(scene, 50_000)?;
         push.tell("send")?;
         push.line()?;
         scene.accounted()?;

@@ -185,10 +185,11 @@ fn in_order(from: Option<Bound>, to: Option<Bound>) -> Result<(), Failure> {
         (Some(Bound::Time(from)), Some(Bound::Time(to))) => from >= to,
         _ => false,
     };
-    if is_empty {
-        return Err(unusable(anyhow!("--from has to be before --to, which is not included")));
-    }
-    Ok(())
+    if is_empty { Err(empty_range()) } else { Ok(()) }
+}
+
+pub(super) fn empty_range() -> Failure {
+    unusable(anyhow!("--from has to be before --to, which is not included"))
 }
 
 /// When a record was made, in milliseconds since 1970. The rest of the record, most of which is behind that, is not

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{format::Tile, merkle::Hash};
+
 /// How much it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -55,6 +57,13 @@ impl Problem {
     /// Something an auditor should know.
     pub fn note(what: impl Into<String>) -> Self {
         Self { weight: Weight::Note, ..Self::wrong(what) }
+    }
+
+    /// A tile whose hash is not the one in the tile above it.
+    pub(super) fn other_tile(tile: Tile, expected: Hash, found: Hash) -> Self {
+        Self::wrong("the tile is not the one that the tile above has the hash of")
+            .file(tile.path())
+            .values(expected, found)
     }
 
     /// In this file.

@@ -75,8 +75,7 @@ impl<'a> SignedTree<'a> {
         let hashes = self.reader.hashes(tile)?;
         let found = fold(&hashes);
         if found != expected {
-            let problem = Problem::wrong("the tile is not the one that the tile above has the hash of");
-            return Err(NotSigned::changed(problem.file(tile.path()).values(expected, found)));
+            return Err(NotSigned::changed(Problem::other_tile(tile, expected, found)));
         }
         if tile.level() > 0 {
             self.known.insert(tile, hashes.clone());

@@ -201,10 +201,7 @@ impl Walk<'_, '_> {
                 if let Some(expected) = expected
                     && !is_proven
                 {
-                    let mut problem =
-                        Problem::wrong("the tile is not the one that the tile above has the hash of")
-                            .file(tile.path())
-                            .values(expected, fold(stored));
+                    let mut problem = Problem::other_tile(tile, expected, fold(stored));
                     problem.entry = tile.span().map(|span| span.start);
                     problems.push(problem);
                 }
@@ -305,12 +302,7 @@ fn check(reader: &Reader, job: Job) -> Checked {
             {
                 differences(tile, stored, leaves, true, &mut |problem| checked.problems.push(problem));
             } else if let (Trust::Root(root), false) = (&job.trust, tile_is_proven) {
-                checked.problems.push(
-                    Problem::wrong("the tile is not the one that the tile above has the hash of")
-                        .file(tile.path())
-                        .entry(first)
-                        .values(root, fold(stored)),
-                );
+                checked.problems.push(Problem::other_tile(tile, *root, fold(stored)).entry(first));
             }
         }
     }
